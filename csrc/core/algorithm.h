@@ -1,0 +1,47 @@
+// What an algorithm is: a name, a reason to refuse, a cost, a need for memory, and a run.
+//
+// Algorithms are values, not classes; csrc/plan/algorithms.h lists them.
+#pragma once
+
+#include <string>
+
+#include "core/problem.h"
+
+namespace torchconv {
+
+// What a run is given from outside: workers and memory. Core code starts no thread and allocates
+// nothing by itself.
+struct Context {
+  int threads = 1;
+  void* scratch = nullptr;  // scratch_bytes(problem, threads) bytes, 64-byte aligned, unset
+
+  // Calls body(closure, task, worker) for every task in [0, tasks), in any order, on at most
+  // `threads` workers; no two calls with one worker number overlap. Returns when all are done.
+  void (*parallel)(int64_t tasks, int threads, const void* closure,
+                   void (*body)(const void* closure, int64_t task, int worker)) = nullptr;
+
+  // The same for a lambda (task, worker).
+  template <typename Body>
+  void for_each(int64_t tasks, int workers, const Body& body) const {
+    if (tasks <= 1 || workers <= 1) {
+      for (int64_t task = 0; task < tasks; ++task) body(task, 0);
+      return;
+    }
+    parallel(tasks, workers, &body, [](const void* closure, int64_t task, int worker) {
+      (*static_cast<const Body*>(closure))(task, worker);
+    });
+  }
+};
+
+struct Algorithm {
+  const char* name;
+  // A noun phrase that says why this algorithm cannot do the problem ("int32 (gemm needs a floating
+  // dtype)"); empty where it can.
+  std::string (*refuses)(const Problem& problem);
+  // Estimated seconds. Only its order against the other algorithms' matters.
+  double (*cost)(const Problem& problem, int threads);
+  int64_t (*scratch_bytes)(const Problem& problem, int threads);
+  void (*run)(const Problem& problem, const Operands& operands, const Context& context);
+};
+
+}  // namespace torchconv

@@ -1,0 +1,21 @@
+// What an index outside the input means, in one place.
+#pragma once
+
+#include "core/problem.h"
+
+namespace torchconv {
+
+// The index of [0, size) that i stands for, or -1 where it stands for none. check() has made sure
+// that one step reaches.
+inline int64_t fold(PaddingMode mode, int64_t i, int64_t size) {
+  if (i >= 0 && i < size) return i;
+  switch (mode) {
+    case PaddingMode::zeros: return -1;
+    case PaddingMode::reflect: return i < 0 ? -i : 2 * (size - 1) - i;
+    case PaddingMode::replicate: return i < 0 ? 0 : size - 1;
+    case PaddingMode::circular: return i < 0 ? i + size : i - size;
+  }
+  return -1;
+}
+
+}  // namespace torchconv

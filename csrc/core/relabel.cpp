@@ -1,0 +1,175 @@
+#include "core/relabel.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+namespace torchconv {
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t modulo(int64_t a, int64_t b) { return ((a % b) + b) % b; }
+
+// A stretch of padded indices v in [first, first + count) that a fold maps to start + step * (v - first).
+struct Segment {
+  int64_t first, count, start, step;
+};
+
+// Padded indices below 0 and beyond the input that some pair of output and tap reaches.
+int64_t low_reach(const Axis& x) { return std::max<int64_t>(x.padding, 0); }
+int64_t high_reach(const Axis& x) {
+  const int64_t last = (x.output_size - 1) * x.stride + (x.kernel_size - 1) * x.dilation - x.padding;
+  return x.output_size == 0 ? 0 : std::max<int64_t>(last - (x.input_size - 1), 0);
+}
+
+int64_t count_segments(PaddingMode mode, const Axis& x) {
+  if (mode == PaddingMode::zeros) return 1;
+  if (mode == PaddingMode::replicate) return 1 + low_reach(x) + high_reach(x);
+  return 1 + (low_reach(x) > 0) + (high_reach(x) > 0);
+}
+
+// Number 0 is the input itself; then the low side, then the high side.
+Segment segment(PaddingMode mode, const Axis& x, int64_t number) {
+  const int64_t n = x.input_size, low = low_reach(x), high = high_reach(x);
+  if (number == 0) return {0, n, 0, 1};
+  if (mode == PaddingMode::replicate)
+    return number <= low ? Segment{-number, 1, 0, 1} : Segment{n - 1 + number - low, 1, n - 1, 1};
+  const bool below = low > 0 && number == 1;
+  if (mode == PaddingMode::circular)
+    return below ? Segment{-low, low, n - low, 1} : Segment{n, high, 0, 1};
+  return below ? Segment{-low, low, low, -1} : Segment{n, high, n - 2, -1};
+}
+
+// Taps whose numbers agree modulo this reach the same residues of the input index.
+int64_t tap_classes(const Axis& x) { return x.stride / std::gcd(x.stride, x.dilation); }
+
+void swap_channels(View* v) { std::swap(v->in_channel, v->out_channel); }
+
+}  // namespace
+
+int64_t count_phases(const Problem& problem, int a) {
+  const Axis& x = problem.axis[a];
+  return count_segments(problem.padding_mode, x) * std::min(tap_classes(x), x.kernel_size);
+}
+
+bool phases_leave_gaps(const Problem& problem) {
+  for (int a = 0; a < problem.axes; ++a) {
+    const Axis& x = problem.axis[a];
+    if (std::min(tap_classes(x), x.kernel_size) != x.stride) return true;
+  }
+  return false;
+}
+
+Phase phase(const Problem& problem, int a, int64_t number) {
+  const Axis& x = problem.axis[a];
+  const int64_t classes = tap_classes(x), used = std::min(classes, x.kernel_size);
+  const Segment s = segment(problem.padding_mode, x, number / used);
+  const int64_t t0 = number % used;
+  const int64_t padding = x.padding + s.first;  // of the segment, whose first index is 0
+
+  // Index r + stride * j of the segment meets tap t0 + classes * u at output base + j - step * u.
+  const int64_t r = modulo(t0 * x.dilation - padding, x.stride);
+  const int64_t base = (r + padding - t0 * x.dilation) / x.stride;
+  const int64_t step = x.dilation / (x.stride / classes);
+  const int64_t taps = ceil_div(x.kernel_size - t0, classes);
+
+  Phase p;
+  p.axis.input_size = x.output_size;
+  p.axis.kernel_size = taps;
+  p.axis.output_size = r < s.count ? ceil_div(s.count - r, x.stride) : 0;
+  p.axis.stride = 1;
+  p.axis.dilation = step;
+  p.axis.padding = step * (taps - 1) - base;  // the taps run backwards: u = taps - 1 first
+  p.first_index = s.start + s.step * r;
+  p.index_step = p.axis.output_size > 1 ? s.step * x.stride : 0;  // a step of 0 cannot overflow
+  p.first_tap = t0 + classes * (taps - 1);
+  p.tap_step = taps > 1 ? -classes : 0;
+  p.accumulate = number >= used;
+  return p;
+}
+
+Problem weight_as_forward(const Problem& problem) {
+  Problem p = problem;
+  p.result = Result::output;
+  p.batch = problem.in_channels_per_group();
+  p.in_channels = problem.batch * problem.groups;
+  for (int a = 0; a < p.axes; ++a) {
+    std::swap(p.axis[a].stride, p.axis[a].dilation);
+    std::swap(p.axis[a].kernel_size, p.axis[a].output_size);
+  }
+  return p;
+}
+
+Operands weight_as_forward(const Problem&, const Operands& operands) {
+  Operands o = operands;
+  std::swap(o.weight, o.output);
+  std::swap(o.input.batch, o.input.in_channel);
+  std::swap(o.weight.batch, o.weight.in_channel);
+  std::swap(o.output.batch, o.output.in_channel);
+  return o;
+}
+
+Problem input_as_forward(const Problem& problem, const Phase* phases) {
+  Problem p = problem;
+  p.result = Result::output;
+  p.padding_mode = PaddingMode::zeros;
+  std::swap(p.in_channels, p.out_channels);
+  for (int a = 0; a < p.axes; ++a) {
+    if (phases) {
+      p.axis[a] = phases[a].axis;
+    } else {
+      const Axis& x = problem.axis[a];
+      p.axis[a] = Axis{x.output_size, 0, x.input_size, 1, 0, 1};
+    }
+  }
+  return p;
+}
+
+Operands input_as_forward(const Problem& problem, const Operands& operands, const Phase* phases) {
+  Operands o = operands;
+  std::swap(o.input, o.output);
+  swap_channels(&o.input);
+  swap_channels(&o.weight);
+  swap_channels(&o.output);
+  if (!phases) return o;
+  int64_t index_offset = 0, tap_offset = 0;
+  for (int a = 0; a < problem.axes; ++a) {
+    index_offset += phases[a].first_index * o.output.axis[a];
+    tap_offset += phases[a].first_tap * o.weight.axis[a];
+    o.output.axis[a] *= phases[a].index_step;
+    o.weight.axis[a] *= phases[a].tap_step;
+    o.accumulate |= phases[a].accumulate;
+  }
+  const int64_t bytes = element_bytes(problem.dtype);
+  o.output.data = static_cast<char*>(o.output.data) + index_offset * bytes;
+  o.weight.data = static_cast<char*>(o.weight.data) + tap_offset * bytes;
+  return o;
+}
+
+void simplify(Problem* problem, Operands* operands) {
+  View &input = operands->input, &weight = operands->weight, &output = operands->output;
+  const auto still = [](const Axis& x) {
+    return x.kernel_size == 1 && x.stride == 1 && x.padding == 0 && x.input_size == x.output_size;
+  };
+  const auto joins = [](const View& v, int a, int64_t size) { return v.axis[a - 1] == v.axis[a] * size; };
+  int kept = 0;
+  for (int a = 0; a < problem->axes; ++a) {
+    const Axis x = problem->axis[a];
+    if (still(x) && x.input_size == 1) continue;
+    problem->axis[kept] = x;
+    for (View* v : {&input, &weight, &output}) v->axis[kept] = v->axis[a];
+    if (kept > 0 && still(x) && still(problem->axis[kept - 1]) && joins(input, kept, x.input_size) &&
+        joins(output, kept, x.output_size)) {
+      Axis& joined = problem->axis[kept - 1];
+      joined.input_size *= x.input_size;
+      joined.output_size *= x.output_size;
+      for (View* v : {&input, &weight, &output}) v->axis[kept - 1] = v->axis[kept];
+    } else {
+      ++kept;
+    }
+  }
+  if (kept == 0) problem->axis[kept++] = Axis{};  // a point is a line of one
+  problem->axes = kept;
+}
+
+}  // namespace torchconv

@@ -1,0 +1,70 @@
+// The hot loops of this machine, as a table of functions over dense panels. T is the type that is
+// computed in: float (for float32, bfloat16, float16 as stored) or double.
+//
+// Two tiles multiply, both with every sum in registers:
+//
+//     outer   C[i][j] (+)= sum over k of A[k][i] * B[k][j]     vectors run along j
+//     dot     C[i][j]  += sum over k of A[i][k] * B[j][k]      vectors run along k
+//
+//        A (panel)        B (panel)              C
+//     k +--rows--+     k +-- columns --+     i +-- columns --+
+//     | |        |     | |             |     | |             |
+//     v +--------+     v +-------------+     v +-------------+
+//
+// The functions around them carry elements between a strided tensor and the panels, and convert.
+#pragma once
+
+#include <cstdint>
+
+namespace torchconv {
+
+enum class Store : uint8_t { f32, f64, bf16, f16 };  // what one real number is in memory
+
+constexpr int kMaxRows = 8;     // of an outer tile, any target
+constexpr int kMaxVectors = 3;  // that its columns are made of
+constexpr int kMaxDotRows = 4;
+constexpr int kMaxDotColumns = 6;
+
+// Elements of a strided tensor, as `rows` lines of `count`: element (r, k) is data[r * row + k * step].
+struct Lines {
+  void* data;
+  int64_t rows, row;
+  int64_t count, step;
+};
+
+template <typename T>
+struct Kernels {
+  int lanes;    // of one vector
+  int rows;     // of the largest outer tile
+  int vectors;  // of the largest outer tile
+  int dot_rows, dot_columns;
+
+  // outer[rows - 1][vectors - 1]. A is packed [depth][rows]; a row of B starts every b_row elements,
+  // a row of C every c_row. C starts from itself where `add`, else from start[i] (zero where null).
+  // C is not read unless `add`.
+  using Outer = void (*)(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int64_t c_row,
+                         const T* start, bool add);
+  Outer outer[kMaxRows][kMaxVectors];
+
+  // dot[rows - 1][columns - 1]. depth is a multiple of lanes; A and B have rows of a_row and b_row
+  // elements. Adds to C.
+  using Dot = void (*)(int64_t depth, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c,
+                       int64_t c_row);
+  Dot dot[kMaxDotRows][kMaxDotColumns];
+
+  // to[r * to_row + k] = from(r, k), converted.
+  void (*gather)(Store store, const Lines& from, T* to, int64_t to_row);
+  // to[k * to_step + r * to_row] = sign * from(r, k), converted: lines become columns.
+  void (*interleave)(Store store, const Lines& from, T sign, T* to, int64_t to_row, int64_t to_step);
+  // to(r, k) = from[r * from_row + k], or += where `add`, converted.
+  void (*scatter)(Store store, const T* from, int64_t from_row, bool add, const Lines& to);
+
+  // Flushes denormal numbers to zero on this thread from now on; returns what restore() needs.
+  unsigned (*flush_denormals)();
+  void (*restore_denormals)(unsigned state);
+};
+
+template <typename T>
+const Kernels<T>& kernels();
+
+}  // namespace torchconv

@@ -1,0 +1,169 @@
+// The hot loops, compiled once per target: see kernels.h for what each function promises.
+//
+// A tile keeps rows x vectors sums in registers. Per step of the depth it loads `vectors` vectors of
+// B and broadcasts `rows` numbers of A; with two FMA ports of four cycles' latency at least eight
+// independent sums are needed, and 8 x 3 of 32 (AVX-512) or 4 x 3 of 16 registers (AVX2) leave room
+// for the operands while the loads stay below the FMAs.
+
+namespace torchconv::TORCHCONV_TARGET {
+
+#include "micro/simd.h"
+
+constexpr int kRows = TORCHCONV_VECTOR_BYTES == 64 ? 8 : 4;
+constexpr int kVectors = 3;
+constexpr int kDotRows = TORCHCONV_VECTOR_BYTES == 64 ? 4 : 3;
+constexpr int kDotColumns = TORCHCONV_VECTOR_BYTES == 64 ? 6 : 3;
+
+template <typename T, int rows, int vectors>
+void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int64_t c_row,
+                const T* start, bool add) {
+  constexpr int lanes = kLanes<T>;
+  Vec<T> sum[rows][vectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j) {
+      if (add)
+        sum[i][j] = load(c + i * c_row + j * lanes);
+      else
+        sum[i][j] = Vec<T>{} + (start ? start[i] : T(0));
+    }
+  for (int64_t k = 0; k < depth; ++k, a += rows, b += b_row) {
+    Vec<T> column[vectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j) column[j] = load(b + j * lanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < vectors; ++j) sum[i][j] += column[j] * a[i];
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j) store(c + i * c_row + j * lanes, sum[i][j]);
+}
+
+template <typename T, int rows, int columns>
+void dot_tile(int64_t depth, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c, int64_t c_row) {
+  Vec<T> sum[rows][columns] = {};
+  for (int64_t k = 0; k < depth; k += kLanes<T>) {
+    Vec<T> row[rows];
+#pragma GCC unroll 4
+    for (int i = 0; i < rows; ++i) row[i] = load(a + i * a_row + k);
+#pragma GCC unroll 8
+    for (int j = 0; j < columns; ++j) {
+      const Vec<T> column = load(b + j * b_row + k);
+#pragma GCC unroll 4
+      for (int i = 0; i < rows; ++i) sum[i][j] += row[i] * column;
+    }
+  }
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < columns; ++j) c[i * c_row + j] += sum_lanes<T>(sum[i][j]);
+}
+
+template <typename T, typename Stored>
+void gather_lines(const Lines& from, T* to, int64_t to_row) {
+  const Stored* line = static_cast<const Stored*>(from.data);
+  const int64_t whole = from.count / kLanes<T> * kLanes<T>, rest = from.count - whole;
+  for (int64_t r = 0; r < from.rows; ++r, line += from.row, to += to_row) {
+    if (from.step != 1) {
+      for (int64_t k = 0; k < from.count; ++k) to[k] = widen(line[k * from.step]);
+      continue;
+    }
+    for (int64_t k = 0; k < whole; k += kLanes<T>) store<T>(to + k, load_full(line + k));
+    if (rest) store_part<T, T>(to + whole, load_part<T, Stored>(line + whole, rest), rest);
+  }
+}
+
+template <typename T, typename Stored>
+void interleave_lines(const Lines& from, T sign, T* to, int64_t to_row, int64_t to_step) {
+  const Stored* line = static_cast<const Stored*>(from.data);
+  for (int64_t r = 0; r < from.rows; ++r, line += from.row, to += to_row)
+    for (int64_t k = 0; k < from.count; ++k) to[k * to_step] = sign * widen(line[k * from.step]);
+}
+
+template <typename T, typename Stored>
+void scatter_lines(const T* from, int64_t from_row, bool add, const Lines& to) {
+  Stored* line = static_cast<Stored*>(to.data);
+  const int64_t whole = to.count / kLanes<T> * kLanes<T>, rest = to.count - whole;
+  for (int64_t r = 0; r < to.rows; ++r, line += to.row, from += from_row) {
+    if (add) {
+      for (int64_t k = 0; k < to.count; ++k)
+        narrow(widen(line[k * to.step]) + from[k], line + k * to.step);
+    } else if (to.step != 1) {
+      for (int64_t k = 0; k < to.count; ++k) narrow(from[k], line + k * to.step);
+    } else {
+      for (int64_t k = 0; k < whole; k += kLanes<T>) store_full(line + k, load(from + k));
+      if (rest) store_part<T, Stored>(line + whole, load_part<T, T>(from + whole, rest), rest);
+    }
+  }
+}
+
+// Calls f with a pointer of the stored type; T tells which stored types there are.
+template <typename F>
+inline void with_stored(Store store, float, const F& f) {
+  if (store == Store::bf16) return f(static_cast<BFloat16*>(nullptr));
+  if (store == Store::f16) return f(static_cast<Float16*>(nullptr));
+  f(static_cast<float*>(nullptr));
+}
+template <typename F>
+inline void with_stored(Store, double, const F& f) {
+  f(static_cast<double*>(nullptr));
+}
+
+template <typename T>
+void gather(Store stored, const Lines& from, T* to, int64_t to_row) {
+  with_stored(stored, T(), [&]<typename Stored>(Stored*) { gather_lines<T, Stored>(from, to, to_row); });
+}
+template <typename T>
+void interleave(Store stored, const Lines& from, T sign, T* to, int64_t to_row, int64_t to_step) {
+  with_stored(stored, T(), [&]<typename Stored>(Stored*) {
+    interleave_lines<T, Stored>(from, sign, to, to_row, to_step);
+  });
+}
+template <typename T>
+void scatter(Store stored, const T* from, int64_t from_row, bool add, const Lines& to) {
+  with_stored(stored, T(), [&]<typename Stored>(Stored*) {
+    scatter_lines<T, Stored>(from, from_row, add, to);
+  });
+}
+
+template <typename T, int rows>
+void fill_outer(Kernels<T>* table) {
+  table->outer[rows - 1][0] = outer_tile<T, rows, 1>;
+  table->outer[rows - 1][1] = outer_tile<T, rows, 2>;
+  table->outer[rows - 1][2] = outer_tile<T, rows, 3>;
+  if constexpr (rows > 1) fill_outer<T, rows - 1>(table);
+}
+template <typename T, int rows, int columns>
+void fill_dot(Kernels<T>* table) {
+  table->dot[rows - 1][columns - 1] = dot_tile<T, rows, columns>;
+  if constexpr (columns > 1)
+    fill_dot<T, rows, columns - 1>(table);
+  else if constexpr (rows > 1)
+    fill_dot<T, rows - 1, kDotColumns>(table);
+}
+
+template <typename T>
+Kernels<T> make_kernels() {
+  Kernels<T> table{};
+  table.lanes = kLanes<T>;
+  table.rows = kRows;
+  table.vectors = kVectors;
+  table.dot_rows = kDotRows;
+  table.dot_columns = kDotColumns;
+  fill_outer<T, kRows>(&table);
+  fill_dot<T, kDotRows, kDotColumns>(&table);
+  table.gather = gather<T>;
+  table.interleave = interleave<T>;
+  table.scatter = scatter<T>;
+  table.flush_denormals = flush_denormals;
+  table.restore_denormals = restore_denormals;
+  return table;
+}
+
+// Filled on demand: no code of this target may run before the machine is known to have it.
+Kernels<float> kernels_f32() { return make_kernels<float>(); }
+Kernels<double> kernels_f64() { return make_kernels<double>(); }
+
+}  // namespace torchconv::TORCHCONV_TARGET

@@ -1,0 +1,40 @@
+// Picks the algorithm of a problem, and keeps the reasons.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/algorithm.h"
+
+namespace torchconv {
+
+struct Candidate {
+  const Algorithm* algorithm = nullptr;
+  std::string refusal;  // empty: it could run
+  double cost_s = 0;
+  int64_t scratch_bytes = 0;
+};
+
+struct Plan {
+  Problem problem;
+  int threads = 1;
+  const Algorithm* algorithm = nullptr;  // null where the forced algorithm refuses
+  std::string reason;                    // "lowest cost", "forced", or the refusal
+  std::vector<Candidate> candidates;     // in the order of the list
+};
+
+// All algorithms, the preferred first, the reference last.
+const std::vector<const Algorithm*>& algorithms();
+
+// The algorithm that would run; null with *reason set where the forced one refuses.
+const Algorithm* choose(const Problem& problem, int threads, std::string* reason);
+
+// The same with every candidate's cost or refusal.
+Plan explain(const Problem& problem, int threads);
+
+// Forces an algorithm by name in this process from now on; "" frees the choice again. False where no
+// algorithm has that name. TORCHCONV_ALGORITHM in the environment sets the first value.
+bool force_algorithm(const std::string& name);
+std::string forced_algorithm();
+
+}  // namespace torchconv
