@@ -1,0 +1,44 @@
+"""Convolutions that behave like PyTorch's own, only faster."""
+
+from torchconv import _C as _C  # registers the operators, before anything asks torch.ops for them
+from torchconv import flops as _flops
+from torchconv.convert import convert
+from torchconv.explain import explain
+from torchconv.functional import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from torchconv.modules import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
+from torchconv.patch import patch
+from torchconv.sizes import num_parameters, output_size
+
+__all__ = [
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "convert",
+    "explain",
+    "num_parameters",
+    "output_size",
+    "patch",
+]
