@@ -1,0 +1,175 @@
+// The Python module torchconv._C: plans, checks and the build's facts. The operators need none of it:
+// they register themselves when the library is loaded.
+#include <ATen/Parallel.h>
+#include <pybind11/stl.h>
+#include <torch/csrc/utils/pybind.h>
+#include <torch/version.h>
+
+#include "core/check.h"
+#include "core/text.h"
+#include "micro/target.h"
+#include "plan/planner.h"
+#include "torch/checked.h"
+#include "torch/fast_call.h"
+
+namespace py = pybind11;
+
+namespace torchconv {
+namespace {
+
+using List = std::vector<int64_t>;
+
+// What Python sees of a Plan: values that outlive the process and can be pickled.
+struct PlanRecord {
+  struct Row {
+    std::string name, refusal;
+    double cost_s = 0;
+    int64_t scratch_bytes = 0;
+  };
+  std::string problem;
+  std::optional<std::string> algorithm;
+  std::string reason;
+  int threads = 1;
+  std::vector<Row> candidates;
+};
+
+std::vector<std::string> algorithm_names() {
+  std::vector<std::string> names;
+  for (const Algorithm* algorithm : algorithms()) names.emplace_back(algorithm->name);
+  return names;
+}
+
+Problem parse_problem(const std::string& line) {
+  Problem problem;
+  const std::string wrong = from_text(line, &problem);
+  if (!wrong.empty()) throw py::value_error(wrong);
+  return problem;
+}
+
+PlanRecord plan(const std::string& line, int threads) {
+  const Plan plan = explain(parse_problem(line), threads > 0 ? threads : at::get_num_threads());
+  PlanRecord record;
+  record.problem = to_text(plan.problem);
+  if (plan.algorithm) record.algorithm = plan.algorithm->name;
+  record.reason = plan.reason;
+  record.threads = plan.threads;
+  for (const Candidate& candidate : plan.candidates)
+    record.candidates.push_back({candidate.algorithm->name, candidate.refusal, candidate.cost_s,
+                                 candidate.scratch_bytes});
+  return record;
+}
+
+py::dict parse(const std::string& line) {
+  const Problem problem = parse_problem(line);
+  const auto list = [&problem](int64_t Axis::*field) {
+    List values;
+    for (int a = 0; a < problem.axes; ++a) values.push_back(problem.axis[a].*field);
+    return values;
+  };
+  using namespace py::literals;
+  return py::dict("result"_a = name(problem.result), "dtype"_a = name(problem.dtype),
+                  "padding_mode"_a = name(problem.padding_mode), "flip"_a = problem.flip,
+                  "bias"_a = problem.bias, "batch"_a = problem.batch,
+                  "in_channels"_a = problem.in_channels, "out_channels"_a = problem.out_channels,
+                  "groups"_a = problem.groups, "input_size"_a = list(&Axis::input_size),
+                  "kernel_size"_a = list(&Axis::kernel_size),
+                  "output_size"_a = list(&Axis::output_size), "stride"_a = list(&Axis::stride),
+                  "padding"_a = list(&Axis::padding), "dilation"_a = list(&Axis::dilation));
+}
+
+Result parse_result(const std::string& word) {
+  for (const Result result : {Result::output, Result::input, Result::weight})
+    if (word == name(result)) return result;
+  throw py::value_error("result must be 'output', 'input' or 'weight', got '" + word + "'");
+}
+
+std::string check_call(const std::string& result, at::ScalarType dtype,
+                       const std::optional<List>& input, const std::optional<List>& weight,
+                       const std::optional<List>& output, const std::optional<List>& bias,
+                       const std::optional<List>& result_size, const List& stride,
+                       const List& padding, const List& dilation, int64_t groups, bool flip,
+                       const std::string& padding_mode) {
+  Call call = begin_call(parse_result(result), dtype,
+                         {stride, padding, dilation, groups, flip, padding_mode});
+  const auto set = [](Sizes& target, const std::optional<List>& list) {
+    if (list) target = sizes(*list);
+    return list.has_value();
+  };
+  set(call.input, input);
+  set(call.weight, weight);
+  set(call.output, output);
+  call.has_bias = set(call.bias, bias);
+  call.has_result_size = set(call.result_size, result_size);
+  return to_text(checked_problem(call));
+}
+
+void force(const std::string& name) {
+  if (force_algorithm(name)) return;
+  std::string known;
+  for (const std::string& one : algorithm_names()) known += (known.empty() ? "" : ", ") + one;
+  throw py::value_error("no algorithm is named '" + name + "'; known: " + known);
+}
+
+std::map<std::string, std::string> build_info() {
+  return {{"torch", TORCH_VERSION},
+          {"compiler", __VERSION__},
+          {"standard", std::to_string(__cplusplus)},
+          {"openmp", std::to_string(_OPENMP)},
+          {"target", target_name()}};
+}
+
+void bind_plan(py::module_& module) {
+  using Row = PlanRecord::Row;
+  py::class_<Row>(module, "Candidate", py::module_local())
+      .def_readonly("name", &Row::name)
+      .def_readonly("refusal", &Row::refusal)
+      .def_readonly("cost_s", &Row::cost_s)
+      .def_readonly("scratch_bytes", &Row::scratch_bytes)
+      .def(py::pickle(
+          [](const Row& row) {
+            return py::make_tuple(row.name, row.refusal, row.cost_s, row.scratch_bytes);
+          },
+          [](const py::tuple& state) {
+            return Row{state[0].cast<std::string>(), state[1].cast<std::string>(),
+                       state[2].cast<double>(), state[3].cast<int64_t>()};
+          }));
+
+  using Record = PlanRecord;
+  py::class_<Record>(module, "Plan", py::module_local())
+      .def_readonly("problem", &Record::problem)
+      .def_readonly("algorithm", &Record::algorithm)
+      .def_readonly("reason", &Record::reason)
+      .def_readonly("threads", &Record::threads)
+      .def_readonly("candidates", &Record::candidates)
+      .def(py::pickle(
+          [](const Record& plan) {
+            return py::make_tuple(plan.problem, plan.algorithm, plan.reason, plan.threads,
+                                  plan.candidates);
+          },
+          [](const py::tuple& state) {
+            return Record{state[0].cast<std::string>(),
+                          state[1].cast<std::optional<std::string>>(),
+                          state[2].cast<std::string>(), state[3].cast<int>(),
+                          state[4].cast<std::vector<Row>>()};
+          }));
+}
+
+}  // namespace
+}  // namespace torchconv
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
+  using namespace torchconv;
+  using namespace py::literals;
+  bind_plan(module);
+  module.def("algorithms", &algorithm_names);
+  module.def("target", &target_name);
+  module.def("build_info", &build_info);
+  module.def("check", &check_call, "result"_a, "dtype"_a, py::kw_only(), "input"_a, "weight"_a,
+             "output"_a, "bias"_a, "result_size"_a, "stride"_a, "padding"_a, "dilation"_a,
+             "groups"_a, "flip"_a, "padding_mode"_a);
+  module.def("parse", &parse, "line"_a);
+  module.def("plan", &plan, "line"_a, "threads"_a = 0, py::call_guard<py::gil_scoped_release>());
+  module.def("force_algorithm", &force, "name"_a);
+  module.def("forced_algorithm", &forced_algorithm);
+  module.add_object("conv", new_fast_conv());
+}

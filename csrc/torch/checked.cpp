@@ -1,0 +1,120 @@
+#include "torch/checked.h"
+
+#include <c10/core/ScalarType.h>
+
+namespace torchconv {
+namespace {
+
+// "conv2d", "conv_input" or "conv_weight", as check() opens its sentences.
+template <typename Int>
+std::string caller(Result result, const Geometry<Int>& geometry) {
+  if (result != Result::output) return std::string("conv_") + name(result);
+  return "conv" + std::to_string(geometry.stride.size()) + "d";
+}
+
+std::string dtype_name(at::ScalarType dtype) {
+  return std::string(c10::getDtypeNames(dtype).first);
+}
+
+}  // namespace
+
+DType core_dtype(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kFloat: return DType::float32;
+    case at::kDouble: return DType::float64;
+    case at::kBFloat16: return DType::bfloat16;
+    case at::kHalf: return DType::float16;
+    case at::kComplexHalf:
+    case at::kComplexFloat: return DType::complex64;
+    case at::kComplexDouble: return DType::complex128;
+    case at::kByte: return DType::uint8;
+    case at::kChar: return DType::int8;
+    case at::kShort: return DType::int16;
+    case at::kInt: return DType::int32;
+    case at::kLong: return DType::int64;
+    default:
+      TORCH_CHECK_NOT_IMPLEMENTED(false, "convolution is not implemented for ", dtype_name(dtype));
+  }
+}
+
+template <typename Int>
+void require_alike(const Arguments<Int>& arguments) {
+  const Tensor& first = arguments.first;
+  const auto require = [&](const char* word, const Tensor& tensor) {
+    const auto text = [&] {
+      return caller(arguments.result, arguments.geometry) + ": " +
+             name(first_of(arguments.result)) + " is ";
+    };
+    TORCH_CHECK(tensor.scalar_type() == first.scalar_type(), text(),
+                dtype_name(first.scalar_type()), " but ", word, " is ",
+                dtype_name(tensor.scalar_type()));
+    TORCH_CHECK(tensor.device() == first.device(), text(), "on ", first.device(), " but ", word,
+                " is on ", tensor.device());
+  };
+  require(name(second_of(arguments.result)), arguments.second);
+  if (arguments.bias) require("bias", *arguments.bias);
+  core_dtype(first.scalar_type());
+}
+template void require_alike(const Arguments<int64_t>&);
+template void require_alike(const Arguments<SymInt>&);
+
+Call begin_call(Result result, at::ScalarType dtype, const Geometry<int64_t>& geometry) {
+  const std::string_view mode = geometry.padding_mode;
+  Call call;
+  call.result = result;
+  call.dtype = core_dtype(dtype);
+  TORCH_CHECK(parse_padding_mode(mode.data(), int64_t(mode.size()), &call.padding_mode),
+              caller(result, geometry), ": padding_mode must be 'zeros', 'reflect', 'replicate' ",
+              "or 'circular', got '", mode, "'");
+  call.flip = geometry.flip;
+  call.stride = sizes(geometry.stride);
+  call.padding = sizes(geometry.padding);
+  call.dilation = sizes(geometry.dilation);
+  call.groups = geometry.groups;
+  return call;
+}
+
+Problem checked_problem(const Call& call) {
+  Problem problem;
+  const std::string wrong = check(call, &problem);
+  TORCH_CHECK(wrong.empty(), wrong);
+  return problem;
+}
+
+Problem checked_problem(const Arguments<int64_t>& arguments) {
+  const Result result = arguments.result;
+  Call call = begin_call(result, arguments.first.scalar_type(), arguments.geometry);
+  Sizes* const tensors[3] = {&call.output, &call.input, &call.weight};
+  *tensors[int(first_of(result))] = sizes(arguments.first.sizes());
+  *tensors[int(second_of(result))] = sizes(arguments.second.sizes());
+  call.has_bias = arguments.bias.has_value();
+  if (call.has_bias) call.bias = sizes(arguments.bias->sizes());
+  call.has_result_size = arguments.result_size.has_value();
+  if (call.has_result_size) call.result_size = sizes(*arguments.result_size);
+  return checked_problem(call);
+}
+
+at::DimVector result_size(const Problem& problem) {
+  at::DimVector size;
+  int64_t Axis::*spatial = &Axis::output_size;
+  switch (problem.result) {
+    case Result::output: size = {problem.batch, problem.out_channels}; break;
+    case Result::input:
+      size = {problem.batch, problem.in_channels};
+      spatial = &Axis::input_size;
+      break;
+    case Result::weight:
+      size = {problem.out_channels, problem.in_channels_per_group()};
+      spatial = &Axis::kernel_size;
+      break;
+  }
+  for (int a = 0; a < problem.axes; ++a) size.push_back(problem.axis[a].*spatial);
+  return size;
+}
+
+c10::MemoryFormat result_format(const Tensor& first, const Tensor& second) {
+  const c10::MemoryFormat suggested = first.suggest_memory_format();
+  return suggested == c10::MemoryFormat::Contiguous ? second.suggest_memory_format() : suggested;
+}
+
+}  // namespace torchconv

@@ -1,0 +1,107 @@
+// The CPU kernels: tensors become views, the planner picks an algorithm, ATen's threads run it.
+//
+// Layouts are never copied: a View carries the strides of its tensor, whatever they are.
+#include <atomic>
+
+#include <ATen/EmptyTensor.h>
+#include <ATen/Parallel.h>
+#include <c10/core/Allocator.h>
+#include <c10/core/CPUAllocator.h>
+#include <c10/core/alignment.h>
+
+#include "plan/planner.h"
+#include "torch/checked.h"
+#include "torch/ops.h"
+
+namespace torchconv {
+namespace {
+
+static_assert(c10::gAlignment >= 64, "Context::scratch is 64-byte aligned");
+
+// Context::parallel on ATen's threads. Workers draw tasks from a counter, so an uneven task or a
+// slow core delays nobody; a worker is an index, not a thread, so running serially or nested is
+// the same program.
+void parallel(int64_t tasks, int threads, const void* closure,
+              void (*body)(const void* closure, int64_t task, int worker)) {
+  std::atomic<int64_t> next{0};
+  at::parallel_for(0, std::min<int64_t>(tasks, threads), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t worker = begin; worker < end; ++worker)
+      for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;)
+        body(closure, task, int(worker));
+  });
+}
+
+// Views do not tell read from written. Reading through const_data_ptr keeps a copy-on-write tensor
+// unmaterialised; algorithms write the result alone.
+void* readable(const Tensor& tensor) { return const_cast<void*>(tensor.const_data_ptr()); }
+
+Operands operands(const Problem& problem, const Arguments<int64_t>& arguments, Tensor& result) {
+  const Tensor* tensors[3] = {};
+  void* data[3] = {};
+  const auto place = [&](Result which, const Tensor& tensor, void* elements) {
+    tensors[int(which)] = &tensor;
+    data[int(which)] = elements;
+  };
+  place(first_of(problem.result), arguments.first, readable(arguments.first));
+  place(second_of(problem.result), arguments.second, readable(arguments.second));
+  place(problem.result, result, result.mutable_data_ptr());
+
+  const auto view = [&](auto* make, Result which) {
+    return make(problem, data[int(which)], tensors[int(which)]->strides().data());
+  };
+  Operands operands;
+  operands.input = view(&input_view, Result::input);
+  operands.weight = view(&weight_view, Result::weight);
+  operands.output = view(&output_view, Result::output);
+  if (arguments.bias)
+    operands.bias = bias_view(problem, readable(*arguments.bias), arguments.bias->stride(0));
+  return operands;
+}
+
+void run(const Problem& problem, const Operands& operands) {
+  Context context;
+  context.threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+  context.parallel = &parallel;
+
+  std::string reason;
+  const Algorithm* algorithm = choose(problem, context.threads, &reason);
+  TORCH_CHECK(algorithm, reason);
+  c10::DataPtr scratch;
+  if (const int64_t bytes = algorithm->scratch_bytes(problem, context.threads)) {
+    scratch = c10::GetCPUAllocator()->allocate(size_t(bytes));
+    context.scratch = scratch.get();
+  }
+  algorithm->run(problem, operands, context);
+}
+
+Tensor on_cpu(c10::DispatchKeySet keys, const Arguments<int64_t>& arguments);
+
+// complex32 is stored, never computed with: the work is done in complex64.
+Tensor in_complex64(c10::DispatchKeySet keys, const Arguments<int64_t>& arguments) {
+  OptionalTensor bias;
+  if (arguments.bias) bias = arguments.bias->to(at::kComplexFloat);
+  return on_cpu(keys, {arguments.result, arguments.first.to(at::kComplexFloat),
+                       arguments.second.to(at::kComplexFloat), bias, arguments.result_size,
+                       arguments.geometry})
+      .to(at::kComplexHalf);
+}
+
+Tensor on_cpu(c10::DispatchKeySet keys, const Arguments<int64_t>& arguments) {
+  require_alike(arguments);
+  if (arguments.first.scalar_type() == at::kComplexHalf) return in_complex64(keys, arguments);
+
+  const Problem problem = checked_problem(arguments);
+  // Not at::empty, which would look for a device to allocate on and, in deterministic mode, fill
+  // what is written in full anyway.
+  Tensor result = at::detail::empty_cpu(result_size(problem), arguments.first.scalar_type(),
+                                        /*pin_memory=*/false,
+                                        result_format(arguments.first, arguments.second));
+  if (result.numel() > 0) run(problem, operands(problem, arguments, result));
+  return result;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(torchconv, CPU, library) { implement<int64_t, on_cpu>(library); }
+
+}  // namespace torchconv

@@ -1,0 +1,12 @@
+// The short way into conv for a plain call from Python.
+#pragma once
+
+#include <torch/csrc/python_headers.h>
+
+namespace torchconv {
+
+// conv(axes, input, weight, bias, stride, padding, dilation, groups, mode, padding_mode), a new
+// reference; NotImplemented for anything but plain arguments.
+PyObject* new_fast_conv();
+
+}  // namespace torchconv

@@ -1,0 +1,103 @@
+// The shapes of results, for fake tensors and tracing. Where every size is a number the checks and
+// messages are those of the CPU kernel; a symbolic size is checked as far as its result depends on it.
+#include <algorithm>
+
+#include <ATen/ops/empty.h>
+
+#include "torch/checked.h"
+#include "torch/ops.h"
+
+namespace torchconv {
+namespace {
+
+bool has_symbolic_size(const Tensor& tensor) {
+  return !c10::asIntArrayRefSlowOpt(tensor.sym_sizes());
+}
+
+// The same call in plain numbers; none where something is symbolic.
+std::optional<Arguments<int64_t>> concrete(const Arguments<SymInt>& arguments) {
+  const auto& [result, first, second, bias, result_size, geometry] = arguments;
+  const auto stride = c10::asIntArrayRefSlowOpt(geometry.stride);
+  const auto padding = c10::asIntArrayRefSlowOpt(geometry.padding);
+  const auto dilation = c10::asIntArrayRefSlowOpt(geometry.dilation);
+  const auto groups = geometry.groups.maybe_as_int();
+  at::OptionalIntArrayRef size;
+  if (result_size) size = c10::asIntArrayRefSlowOpt(*result_size);
+  if (!stride || !padding || !dilation || !groups || (result_size && !size) ||
+      has_symbolic_size(first) || has_symbolic_size(second) || (bias && has_symbolic_size(*bias)))
+    return std::nullopt;
+  return Arguments<int64_t>{
+      result, first, second, bias, size,
+      {*stride, *padding, *dilation, *groups, geometry.flip, geometry.padding_mode}};
+}
+
+// Lists are not bounds-checked in release builds: their lengths come before any index.
+void check_lengths(const Arguments<SymInt>& arguments) {
+  const auto& geometry = arguments.geometry;
+  const size_t axes = geometry.stride.size();
+  TORCH_CHECK(axes >= 1 && axes <= size_t(kMaxAxes), "torchconv: stride has ", axes, " entries");
+  TORCH_CHECK(geometry.padding.size() == axes && geometry.dilation.size() == axes &&
+                  (!arguments.result_size || arguments.result_size->size() == axes),
+              "torchconv: stride, padding, dilation and size need as many entries as each other");
+  TORCH_CHECK(size_t(arguments.first.dim()) == axes + 2 && size_t(arguments.second.dim()) == axes + 2,
+              "torchconv: expected two tensors of ", axes + 2, " dimensions, got ",
+              arguments.first.dim(), " and ", arguments.second.dim());
+  TORCH_CHECK(!arguments.bias || arguments.bias->dim() == 1, "torchconv: bias needs one dimension");
+}
+
+SymInt natural_size(const Arguments<SymInt>& arguments, size_t axis) {
+  const auto& geometry = arguments.geometry;
+  const SymInt padded =
+      arguments.first.sym_size(int64_t(axis) + 2) + geometry.padding[axis] * 2;
+  const SymInt span =
+      geometry.dilation[axis] * (arguments.second.sym_size(int64_t(axis) + 2) - 1) + 1;
+  TORCH_SYM_CHECK(padded.sym_ge(span), "torchconv: the kernel spans ", span,
+                  ", more than the padded input of ", padded);
+  return (padded - span) / geometry.stride[axis] + 1;
+}
+
+// Batch and channels of the result, once the other tensors are found to agree on theirs.
+std::vector<SymInt> leading_sizes(const Arguments<SymInt>& arguments) {
+  const Tensor& first = arguments.first;
+  const Tensor& second = arguments.second;
+  const SymInt& groups = arguments.geometry.groups;
+  const auto agree = [](const SymInt& a, const SymInt& b, const char* what) {
+    TORCH_SYM_CHECK(a.sym_eq(b), "torchconv: ", what, " differ: ", a, " and ", b);
+  };
+  switch (arguments.result) {
+    case Result::output:
+      agree(first.sym_size(1), second.sym_size(1) * groups, "channels of input and weight");
+      if (arguments.bias)
+        agree(arguments.bias->sym_size(0), second.sym_size(0), "channels of bias and weight");
+      return {first.sym_size(0), second.sym_size(0)};
+    case Result::input:
+      agree(first.sym_size(1), second.sym_size(0), "channels of output and weight");
+      return {first.sym_size(0), second.sym_size(1) * groups};
+    case Result::weight:
+      agree(first.sym_size(0), second.sym_size(0), "batches of input and output");
+      return {second.sym_size(1), first.sym_size(1) / groups};
+  }
+  return {};
+}
+
+Tensor on_meta(c10::DispatchKeySet, const Arguments<SymInt>& arguments) {
+  require_alike(arguments);
+  std::vector<SymInt> size;
+  if (const auto numbers = concrete(arguments)) {
+    for (const int64_t entry : result_size(checked_problem(*numbers))) size.emplace_back(entry);
+  } else {
+    check_lengths(arguments);
+    size = leading_sizes(arguments);
+    for (size_t axis = 0; axis < arguments.geometry.stride.size(); ++axis)
+      size.push_back(arguments.result_size ? (*arguments.result_size)[axis]
+                                           : natural_size(arguments, axis));
+  }
+  return at::empty_symint(size, arguments.first.options().memory_format(
+                                    result_format(arguments.first, arguments.second)));
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(torchconv, Meta, library) { implement<SymInt, on_meta>(library); }
+
+}  // namespace torchconv

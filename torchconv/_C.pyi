@@ -1,0 +1,82 @@
+from collections.abc import Sequence
+from types import NotImplementedType
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+class Candidate:
+    @property
+    def name(self) -> str: ...
+    @property
+    def refusal(self) -> str: ...
+    @property
+    def cost_s(self) -> float: ...
+    @property
+    def scratch_bytes(self) -> int: ...
+
+class Plan:
+    @property
+    def problem(self) -> str: ...
+    @property
+    def algorithm(self) -> str | None: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def candidates(self) -> list[Candidate]: ...
+
+class Problem(TypedDict):
+    result: str
+    dtype: str
+    padding_mode: str
+    flip: bool
+    bias: bool
+    batch: int
+    in_channels: int
+    out_channels: int
+    groups: int
+    input_size: list[int]
+    kernel_size: list[int]
+    output_size: list[int]
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+
+def algorithms() -> list[str]: ...
+def target() -> str: ...
+def build_info() -> dict[str, str]: ...
+def check(
+    result: str,
+    dtype: torch.dtype,
+    *,
+    input: Sequence[int] | None,
+    weight: Sequence[int] | None,
+    output: Sequence[int] | None,
+    bias: Sequence[int] | None,
+    result_size: Sequence[int] | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    flip: bool,
+    padding_mode: str,
+) -> str: ...
+def parse(line: str) -> Problem: ...
+def plan(line: str, threads: int = 0) -> Plan: ...
+def force_algorithm(name: str) -> None: ...
+def forced_algorithm() -> str: ...
+def conv(
+    axes: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | Sequence[int],
+    padding: int | Sequence[int],
+    dilation: int | Sequence[int],
+    groups: int,
+    mode: str,
+    padding_mode: str,
+    /,
+) -> Tensor | NotImplementedType: ...
