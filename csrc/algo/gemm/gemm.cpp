@@ -1,0 +1,83 @@
+// gemm: implicit GEMM. The patches of the input are a matrix X that is never stored: the gather of
+// micro/pack.h makes the piece of it that a tile needs, when it needs it.
+//
+//     output   Y[co, (n,o)] = sum over m of  W[co, m] * X[m, (n,o)],      m = (t, ci)
+//     weight   W[co, m]     = sum over (n,o) of  Y[co, (n,o)] * X[m, (n,o)]
+//     input    forward problems over views of the output (core/relabel.h)
+//
+// After Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008): a strip of X
+// stays in L1 while panels of W stream past it, and sums live in registers (micro/kernels.h).
+//
+// Complex numbers are pairs of reals: (wr + i wi)(xr + i xi) is one real product with twice the rows
+// and twice the depth, the signs put in while W is packed.
+//
+// Sums run over m (or over the positions) in an order fixed by the problem alone, so the bits do not
+// depend on the threads.
+#include "algo/gemm/parts.h"
+#include "core/check.h"
+#include "core/relabel.h"
+
+namespace torchconv {
+namespace {
+
+using namespace gemm_detail;
+
+bool in_double(DType dtype) { return dtype == DType::float64 || dtype == DType::complex128; }
+
+std::string refuses(const Problem& p) {
+  if (is_integer(p.dtype)) return std::string(name(p.dtype)) + " (gemm needs a floating dtype)";
+  return "";
+}
+
+// The tile at two thirds of its peak, and a gather of every element of X. The rates are those of a
+// 3 GHz machine; only their ratio to the other algorithms' matters.
+double cost(const Problem& p, int threads) {
+  const double lanes = in_double(p.dtype) ? kernels<double>().lanes : kernels<float>().lanes;
+  const double planes = is_complex(p.dtype) ? 2 : 1;
+  const double gathered = p.multiply_adds() * planes / std::max<int64_t>(p.out_channels_per_group(), 1);
+  const double seconds = p.multiply_adds() * planes * planes / (lanes * 4e9) + gathered / 2e9;
+  return 1e-6 + seconds / workers_for(p, threads);
+}
+
+// Nothing to sum over: the forward problem without depth writes zeros.
+bool is_empty_sum(const Problem& p) { return p.batch * p.output_positions() == 0; }
+
+template <typename T>
+int64_t scratch_of(const Problem& p, int threads) {
+  if (p.result == Result::weight && !is_empty_sum(p))
+    return p.out_channels * p.in_channels_per_group() == 0 ? 0 : weight_scratch<T>(p, threads);
+  int64_t most = 0;
+  for_each_forward(p, Operands{}, [&](const Problem& forward, const Operands&) {
+    most = std::max(most, forward_scratch<T>(forward, threads));
+  });
+  return most;
+}
+
+int64_t scratch_bytes(const Problem& p, int threads) {
+  return in_double(p.dtype) ? scratch_of<double>(p, threads) : scratch_of<float>(p, threads);
+}
+
+template <typename T>
+void run_in(const Problem& p, const Operands& operands, const Context& context) {
+  if (p.result == Result::weight && !is_empty_sum(p)) {
+    if (p.out_channels * p.in_channels_per_group() > 0) run_weight<T>(p, operands, context);
+    return;
+  }
+  for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {
+    run_forward<T>(forward, views, context);
+  });
+}
+
+void run(const Problem& p, const Operands& operands, const Context& context) {
+  if (in_double(p.dtype))
+    run_in<double>(p, operands, context);
+  else
+    run_in<float>(p, operands, context);
+}
+
+}  // namespace
+
+extern const Algorithm gemm;
+const Algorithm gemm = {"gemm", refuses, cost, scratch_bytes, run};
+
+}  // namespace torchconv
