@@ -73,7 +73,7 @@ def conv(
     weight: Tensor,
     bias: Tensor | None,
     stride: int | Sequence[int],
-    padding: int | Sequence[int],
+    padding: int | str | Sequence[int] | Sequence[Sequence[int]],
     dilation: int | Sequence[int],
     groups: int,
     mode: str,

@@ -1,7 +1,7 @@
 """Convolutions that behave like PyTorch's own, only faster."""
 
-from torchconv import _C as _C  # registers the operators, before anything asks torch.ops for them
-from torchconv import flops as _flops
+from torchconv import _C as _C  # registers the operators that the rest asks torch.ops for
+from torchconv import flops as flops  # registers the formulas
 from torchconv.convert import convert
 from torchconv.explain import explain
 from torchconv.functional import (

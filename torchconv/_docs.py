@@ -68,8 +68,8 @@ CONV_TRANSPOSE = """The gradient of a convolution by its input, as a layer: each
         ValueError: a mode that is none of the words."""
 
 
-LAYER = """Arguments, initialisation, parameters, attributes and state_dict are those of the layer of
-    the same name in `torch.nn`, of which this is a subclass: checkpoints move both ways.
+LAYER = """Arguments, initialisation, parameters, attributes and state_dict are those of the layer
+    of the same name in `torch.nn`, of which this is a subclass: checkpoints move both ways.
 
     Args:
         in_channels: channels of the input.

@@ -6,7 +6,7 @@ shapes (SymInt) pass through. Shape errors of a convolution are left to the oper
 
 import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ def integer(call: str, name: str, value: Any, expected: str = "an int") -> int:
     """`value` as an int (or SymInt), whatever integer type it has."""
     if not isinstance(value, bool):
         if isinstance(value, int | torch.SymInt):
-            return value
+            return cast(int, value)  # a SymInt does what an int does
         try:
             return operator.index(value)
         except TypeError:
@@ -90,7 +90,7 @@ def low_padding(
             return reach, size
         # What the last output sees beyond the input; at stride 1 the input's size cancels.
         total = [
-            r if s == 1 else torch.sym_max(0, (o - 1) * s + r + 1 - n)
+            r if s == 1 else torch.sym_max(0, (o - 1) * s + r + 1 - n)  # type: ignore[no-untyped-call]
             for n, o, s, r in zip(input_size, size, stride, reach, strict=True)
         ]
         return [t // 2 for t in total], size
@@ -189,7 +189,7 @@ def transposed_geometry(
     input: Tensor,
     weight: Tensor,
     stride: Size,
-    padding: Size,
+    padding: Padding,
     output_padding: Size,
     groups: int,
     dilation: Size,

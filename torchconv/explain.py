@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from torchconv import _C
@@ -136,14 +135,14 @@ def explain(
             call, input, weight, stride, padding, dilation, groups, mode, padding_mode
         )
     given = list(input.shape if input.dim() == axes + 2 else (1, *input.shape))
-    with_bias = bias is not None and result == "output" and not transposed
+    added = bias if result == "output" and not transposed else None
     line = _C.check(
         "input" if transposed else "output",
         input.dtype,
         input=None if transposed else given,
         weight=list(weight.shape),
         output=given if transposed else None,
-        bias=list(bias.shape) if with_bias else None,
+        bias=None if added is None else list(added.shape),
         **geometry._asdict(),
     )
     # The same geometry for any result: a line's first word says which tensor is computed.

@@ -49,7 +49,7 @@ class _Conv(_Layer):
         elif isinstance(padding, tuple | list) and any(
             isinstance(p, tuple | list) for p in padding
         ):
-            special = tuple(tuple(pair) for pair in padding)  # type: ignore[arg-type]
+            special = tuple(tuple(pair) for pair in padding)
         else:
             special = None
         super().__init__(
@@ -84,6 +84,9 @@ class _Conv(_Layer):
 
 
 class _ConvTranspose(_Layer):
+    kernel_size: tuple[int, ...]
+    _output_padding: Callable[..., list[int]]
+
     def __init__(
         self,
         in_channels: int,

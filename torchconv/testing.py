@@ -6,6 +6,7 @@ tensors; `from_line` makes those, `run` computes the tensor that the line's firs
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,7 +76,7 @@ def from_line(line: str, *, integers: bool = True, seed: int = 0) -> dict[str, T
 
 def run(line: str, tensors: Mapping[str, Tensor]) -> Tensor:
     """The tensor a problem line asks for, computed from the two others."""
-    problem = _C.parse(line)
+    problem: dict[str, Any] = dict(_C.parse(line))
     result = problem["result"]
     operands = [tensors[name] for name in ("input", "weight", "output") if name != result]
     if result == "output":
