@@ -12,7 +12,7 @@ std::string str(int64_t value) { return std::to_string(value); }
 
 std::string str(const Sizes& sizes) {
   std::string text = "(";
-  for (int64_t i = 0; i < sizes.count; ++i) text += (i ? ", " : "") + str(sizes[i]);
+  for (int64_t i = 0; i < sizes.count; ++i) text.append(i ? ", " : "").append(str(sizes[i]));
   return text + (sizes.count == 1 ? ",)" : ")");
 }
 
@@ -28,7 +28,8 @@ std::string given(const Call& call) {
   if (call.result != Result::input) text += ", input " + str(call.input);
   if (call.result != Result::weight) text += ", weight " + str(call.weight);
   if (call.result != Result::output) text += ", output " + str(call.output);
-  return ";" + text.substr(1);
+  text[0] = ';';
+  return text;
 }
 
 std::string check_rank(const char* tensor, const Sizes& sizes, int64_t axes, const char* leading) {

@@ -146,6 +146,19 @@ Operands input_as_forward(const Problem& problem, const Operands& operands, cons
   return o;
 }
 
+void straighten_taps(Problem* problem, View* weight) {
+  int64_t offset = 0;
+  for (int a = 0; a < problem->axes; ++a) {
+    Axis& x = problem->axis[a];
+    if (weight->axis[a] >= 0 || x.kernel_size < 2) continue;
+    offset += (x.kernel_size - 1) * weight->axis[a];
+    weight->axis[a] = -weight->axis[a];
+    x.padding -= (x.kernel_size - 1) * x.dilation;
+    x.dilation = -x.dilation;
+  }
+  weight->data = static_cast<char*>(weight->data) + offset * element_bytes(problem->dtype);
+}
+
 void simplify(Problem* problem, Operands* operands) {
   View &input = operands->input, &weight = operands->weight, &output = operands->output;
   const auto still = [](const Axis& x) {

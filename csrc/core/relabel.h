@@ -41,6 +41,10 @@ Operands weight_as_forward(const Problem& problem, const Operands& operands);
 Problem input_as_forward(const Problem& problem, const Phase* phases);
 Operands input_as_forward(const Problem& problem, const Operands& operands, const Phase* phases);
 
+// Counts taps backwards where the weight's strides run backwards (a true convolution, an input
+// gradient), which makes the dilation negative and the weight contiguous.
+void straighten_taps(Problem* problem, View* weight);
+
 // Drops axes of size 1 and joins neighbouring axes that no tap moves along (1x1 kernels), so that
 // rows get as long as the layout allows. Forward problems only.
 void simplify(Problem* problem, Operands* operands);

@@ -11,7 +11,7 @@ namespace {
 
 std::string sizes(const Problem& p, int64_t Axis::*field) {
   std::string text;
-  for (int a = 0; a < p.axes; ++a) text += (a ? "x" : "") + std::to_string(p.axis[a].*field);
+  for (int a = 0; a < p.axes; ++a) text.append(a ? "x" : "").append(std::to_string(p.axis[a].*field));
   return text;
 }
 

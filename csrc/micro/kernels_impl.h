@@ -57,26 +57,59 @@ void dot_tile(int64_t depth, const T* a, int64_t a_row, const T* b, int64_t b_ro
       for (int i = 0; i < rows; ++i) sum[i][j] += row[i] * column;
     }
   }
+  T total[(rows * columns + kLanes<T> - 1) / kLanes<T> * kLanes<T>];
+  sum_each<T, rows * columns>(&sum[0][0], total);
   for (int i = 0; i < rows; ++i)
-    for (int j = 0; j < columns; ++j) c[i * c_row + j] += sum_lanes<T>(sum[i][j]);
+    for (int j = 0; j < columns; ++j) c[i * c_row + j] += total[i * columns + j];
 }
 
 template <typename T, typename Stored>
 void gather_lines(const Lines& from, T* to, int64_t to_row) {
+  constexpr int lanes = kLanes<T>;
   const Stored* line = static_cast<const Stored*>(from.data);
-  const int64_t whole = from.count / kLanes<T> * kLanes<T>, rest = from.count - whole;
+  const int64_t whole = from.count / lanes * lanes, rest = from.count - whole;
   for (int64_t r = 0; r < from.rows; ++r, line += from.row, to += to_row) {
-    if (from.step != 1) {
+    if (from.step == 1) {
+      for (int64_t k = 0; k < whole; k += lanes) store<T>(to + k, load_full(line + k));
+      if (rest) store_part<T, T>(to + whole, load_part<T, Stored>(line + whole, rest), rest);
+    } else if (from.step == 2) {
+      for (int64_t k = 0; k < whole; k += lanes) store<T>(to + k, load_even<T>(line + 2 * k));
+      for (int64_t k = whole; k < from.count; ++k) to[k] = widen(line[2 * k]);
+    } else {
       for (int64_t k = 0; k < from.count; ++k) to[k] = widen(line[k * from.step]);
-      continue;
     }
-    for (int64_t k = 0; k < whole; k += kLanes<T>) store<T>(to + k, load_full(line + k));
-    if (rest) store_part<T, T>(to + whole, load_part<T, Stored>(line + whole, rest), rest);
+  }
+}
+
+// `rows` contiguous lines become the columns of a panel of just as many.
+template <typename T, typename Stored, int rows>
+void turn_lines(const Lines& from, T sign, T* to) {
+  constexpr int lanes = kLanes<T>;
+  const Stored* line = static_cast<const Stored*>(from.data);
+  for (int64_t k = 0; k < from.count; k += lanes, to += rows * lanes) {
+    const int64_t left = from.count - k;
+    Vec<T> v[rows];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+      const Stored* at = line + r * from.row + k;
+      v[r] = (left < lanes ? load_part<T, Stored>(at, left) : load_full(at)) * sign;
+    }
+    zip_all<T, rows>(v);
+    const int64_t elements = left < lanes ? left * rows : lanes * rows;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+      if ((r + 1) * lanes <= elements)
+        store(to + r * lanes, v[r]);
+      else if (r * lanes < elements)
+        store_part<T, T>(to + r * lanes, v[r], elements - r * lanes);
+    }
   }
 }
 
 template <typename T, typename Stored>
 void interleave_lines(const Lines& from, T sign, T* to, int64_t to_row, int64_t to_step) {
+  if (from.step == 1 && to_row == 1 && from.rows == kRows && to_step == kRows)
+    return turn_lines<T, Stored, kRows>(from, sign, to);
   const Stored* line = static_cast<const Stored*>(from.data);
   for (int64_t r = 0; r < from.rows; ++r, line += from.row, to += to_row)
     for (int64_t k = 0; k < from.count; ++k) to[k * to_step] = sign * widen(line[k * from.step]);

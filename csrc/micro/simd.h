@@ -13,6 +13,18 @@ using Vec = typename VectorOf<T>::Type;
 template <typename T>
 constexpr int kLanes = TORCHCONV_VECTOR_BYTES / int(sizeof(T));
 
+// Lane numbers 0, 1, ... as a type, for shuffles.
+template <int... k>
+struct Lanes {};
+template <int count, int... k>
+struct CountLanes : CountLanes<count - 1, count - 1, k...> {};
+template <int... k>
+struct CountLanes<0, k...> {
+  using Type = Lanes<k...>;
+};
+template <typename T>
+using AllLanes = typename CountLanes<kLanes<T>>::Type;
+
 template <typename T>
 inline Vec<T> load(const T* from) {
   Vec<T> v;
@@ -155,14 +167,61 @@ inline void store_full(Float16* to, Vec<float> v) { store_part<float>(to, v, kLa
 
 #endif
 
-// The sum of a vector's lanes by halves: always the same order.
-template <typename T>
-inline T sum_lanes(Vec<T> v) {
-  T lane[kLanes<T>];
-  store(lane, v);
-  for (int half = kLanes<T> / 2; half > 0; half /= 2)
-    for (int k = 0; k < half; ++k) lane[k] += lane[k + half];
-  return lane[0];
+// x0, y0, x1, y1, ... : the first and the second half of it.
+template <typename T, int... k>
+inline void zip(Vec<T> x, Vec<T> y, Vec<T>* low, Vec<T>* high, Lanes<k...>) {
+  constexpr int lanes = kLanes<T>;
+  *low = __builtin_shufflevector(x, y, (k % 2 * lanes + k / 2)...);
+  *high = __builtin_shufflevector(x, y, (k % 2 * lanes + (lanes + k) / 2)...);
+}
+
+// v[0][0], v[1][0], ..., v[0][1], v[1][1], ... : the lanes of `count` vectors in turn. Vectors of
+// even and of odd number are zipped by themselves first, then with each other.
+template <typename T, int count>
+inline void zip_all(Vec<T>* v) {
+  if constexpr (count > 1) {
+    Vec<T> even[count / 2], odd[count / 2];
+#pragma GCC unroll 4
+    for (int i = 0; i < count / 2; ++i) even[i] = v[2 * i], odd[i] = v[2 * i + 1];
+    zip_all<T, count / 2>(even);
+    zip_all<T, count / 2>(odd);
+#pragma GCC unroll 4
+    for (int i = 0; i < count / 2; ++i)
+      zip<T>(even[i], odd[i], &v[2 * i], &v[2 * i + 1], AllLanes<T>{});
+  }
+}
+
+// Every second of 2 * lanes - 1 elements: the second load ends with the last element wanted.
+template <typename T, int... k>
+inline Vec<T> pick_even(Vec<T> x, Vec<T> y, Lanes<k...>) {
+  constexpr int lanes = kLanes<T>;
+  return __builtin_shufflevector(x, y, (k < lanes / 2 ? 2 * k : 2 * k + 1)...);
+}
+template <typename T, typename Stored>
+inline Vec<T> load_even(const Stored* from) {
+  return pick_even<T>(load_full(from), load_full(from + kLanes<T> - 1), AllLanes<T>{});
+}
+
+// Neighbouring lanes added: x0+x1, x2+x3, ..., y0+y1, y2+y3, ...
+template <typename T, int... k>
+inline Vec<T> add_pairs(Vec<T> x, Vec<T> y, Lanes<k...>) {
+  return __builtin_shufflevector(x, y, (2 * k)...) + __builtin_shufflevector(x, y, (2 * k + 1)...);
+}
+
+// total[v] = the sum of the lanes of vector v, for all of them at once: each round halves both the
+// number of vectors and the lanes that are left of each. Writes whole vectors.
+template <typename T, int count, int lanes = kLanes<T>>
+inline void sum_each(const Vec<T>* v, T* total) {
+  if constexpr (lanes == 1) {
+    for (int i = 0; i < count; ++i) store(total + i * kLanes<T>, v[i]);
+  } else {
+    constexpr int pairs = (count + 1) / 2;
+    Vec<T> sum[pairs];
+#pragma GCC unroll 16
+    for (int i = 0; i < pairs; ++i)
+      sum[i] = add_pairs<T>(v[2 * i], 2 * i + 1 < count ? v[2 * i + 1] : Vec<T>{}, AllLanes<T>{});
+    sum_each<T, pairs, lanes / 2>(sum, total);
+  }
 }
 
 inline unsigned flush_denormals() {

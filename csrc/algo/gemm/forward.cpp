@@ -1,4 +1,4 @@
-// gemm, forward: Y[co, (n,o)] = sum over m of W[co, m] * X[m, (n,o)], m = (t, ci).
+// gemm, forward: Y[co, (n,o)] = sum over m of W[co, m] * X[m, (n,o)], m = (ci, t).
 //
 // A strip of X, as many positions as a tile has columns, is gathered into L1; panels of packed W
 // stream past it. Where the output's layout allows, tiles write straight into it.
@@ -73,26 +73,20 @@ struct Worker {
 template <typename T>
 void pack_panel(const Problem& p, const Reals& weight, int64_t g, int64_t r, int64_t count, int64_t k0,
                 int64_t k1, T* to) {
-  const int64_t channels = p.in_channels_per_group(), half = p.taps() * channels;
-  for (int64_t k = k0; k < k1;) {
-    const int64_t plane = k / half, m = k % half, ci = m % channels;
-    const int64_t length = std::min(k1 - k, channels - ci);
-    int64_t offset = g * weight.stride.group + r / weight.planes * weight.stride.out_channel;
-    offset += ci * weight.stride.in_channel;
-    int64_t tap = m / channels;
-    for (int a = p.axes - 1; a >= 0; --a) {
-      offset += tap % p.axis[a].kernel_size * weight.stride.axis[a];
-      tap /= p.axis[a].kernel_size;
-    }
+  const Grid grid = weight_grid(p, weight.stride);
+  const int64_t row = weight.stride.out_channel;
+  const int64_t channel = g * weight.stride.group + r / weight.planes * row;
+  for_each_run(grid, k0, k1 - k0, [&](const Run& run) {  // the "image" of a run is its plane
+    int64_t offset = channel;
+    for (int a = 0; a < grid.axes; ++a) offset += run.o[a] * grid.stride[a];
     for (int q = 0; q < weight.planes; ++q) {
-      const Lines lines{weight.at(offset + (q ^ plane)), count / weight.planes,
-                        weight.stride.out_channel, length, weight.stride.in_channel};
-      const T sign = q == 0 && plane == 1 ? T(-1) : T(1);
-      kernels<T>().interleave(weight.store, lines, sign, to + q, weight.planes, count);
+      const Lines lines{weight.at(offset + (q ^ run.n)), count / weight.planes, row, run.count,
+                        grid.stride[grid.axes - 1]};
+      const T sign = q == 0 && run.n == 1 ? T(-1) : T(1);
+      kernels<T>().interleave(weight.store, lines, sign, to + run.column * count + q, weight.planes,
+                              count);
     }
-    k += length;
-    to += length * count;
-  }
+  });
 }
 
 // The forward problem's tensors and plan, as the tasks see them.
@@ -103,12 +97,17 @@ struct Forward {
   const ForwardPlan<T>& plan;
   Reals input, weight, output;
   Grid grid;     // of the output, joined
-  bool in_rows;  // an image's positions lie side by side in memory, as T: tiles may write to it
+  bool in_rows;    // an image's positions lie side by side in memory, as T: tiles may write to it
+  bool is_matrix;  // a 1x1 kernel over such an image: tiles may read it without a gather
 
   Forward(const Problem& problem, const Operands& o, const ForwardPlan<T>& forward_plan)
       : p(problem), operands(o), plan(forward_plan), input(o.input, p.dtype),
         weight(o.weight, p.dtype), output(o.output, p.dtype), grid(joined_grid(p, output.stride)) {
     in_rows = plan.planes == 1 && output.bytes == sizeof(T) && grid.axes == 1 && grid.stride[0] == 1;
+    const Axis& x = p.axis[0];
+    is_matrix = plan.planes == 1 && input.bytes == sizeof(T) && p.axes == 1 && x.kernel_size == 1 &&
+                x.stride == 1 && x.padding == 0 && x.input_size == x.output_size &&
+                input.stride.axis[0] == 1;
   }
 
   // Rows of block b: [first, first + count) of group g.
@@ -155,6 +154,15 @@ struct Forward {
     });
   }
 
+  // Rows k0, ... of a strip of X where they lie in the input as a tile wants them; else null.
+  const T* strip_in_place(int64_t g, int64_t k0, int64_t first, int64_t count) const {
+    if (!is_matrix || count % kernels<T>().lanes != 0) return nullptr;
+    const int64_t n = first / grid.per_image, o = first % grid.per_image;
+    if (o + count > grid.per_image) return nullptr;
+    return reinterpret_cast<const T*>(input.at(n * input.stride.batch + g * input.stride.group +
+                                               k0 * input.stride.in_channel + o));
+  }
+
   // Rows k0 .. k1 of the strip of X.
   void pack_strip(int64_t g, int64_t k0, int64_t k1, int64_t first, int64_t count, T* to) const {
     const int64_t half = plan.depth / plan.planes;
@@ -176,15 +184,17 @@ struct Forward {
     const int64_t sums_row = direct ? output.stride.out_channel : plan.columns;
     for (int64_t k0 = 0; k0 < std::max<int64_t>(plan.depth, 1); k0 += std::max<int64_t>(plan.chunk, 1)) {
       const int64_t k1 = std::min(plan.depth, k0 + plan.chunk);
-      pack_strip(b.g, k0, k1, first, count, worker.strip);
+      const T* strip = strip_in_place(b.g, k0, first, count);
+      const int64_t strip_row = strip ? input.stride.in_channel : plan.columns;
+      if (!strip) pack_strip(b.g, k0, k1, first, count, worker.strip);
       for (int64_t r = 0; r < b.count; r += kernel.rows) {
         const int64_t rows = std::min<int64_t>(kernel.rows, b.count - r);
         const T* panel = packed ? packed + r * plan.depth + k0 * rows : worker.panel;
         if (!packed) pack_panel(p, weight, b.g, b.first + r, rows, k0, k1, worker.panel);
         T start[kMaxRows];
         if (k0 == 0) start_of(b.g, b.first + r, rows, start);
-        kernel.outer[rows - 1][vectors - 1](k1 - k0, panel, worker.strip, plan.columns,
-                                            sums + r * sums_row, sums_row, start,
+        kernel.outer[rows - 1][vectors - 1](k1 - k0, panel, strip ? strip : worker.strip,
+                                            strip_row, sums + r * sums_row, sums_row, start,
                                             k0 > 0 || (direct && operands.accumulate));
       }
     }
@@ -197,6 +207,7 @@ struct Forward {
 template <typename T>
 void run_forward(Problem p, Operands operands, const Context& context) {
   if (p.batch * p.out_channels * p.output_positions() == 0) return;
+  straighten_taps(&p, &operands.weight);
   simplify(&p, &operands);
   const ForwardPlan<T> plan(p, context.threads);
   const Forward<T> forward(p, operands, plan);

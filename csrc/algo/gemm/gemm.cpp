@@ -1,7 +1,7 @@
 // gemm: implicit GEMM. The patches of the input are a matrix X that is never stored: the gather of
 // micro/pack.h makes the piece of it that a tile needs, when it needs it.
 //
-//     output   Y[co, (n,o)] = sum over m of  W[co, m] * X[m, (n,o)],      m = (t, ci)
+//     output   Y[co, (n,o)] = sum over m of  W[co, m] * X[m, (n,o)],      m = (ci, t)
 //     weight   W[co, m]     = sum over (n,o) of  Y[co, (n,o)] * X[m, (n,o)]
 //     input    forward problems over views of the output (core/relabel.h)
 //

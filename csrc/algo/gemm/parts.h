@@ -47,7 +47,7 @@ int64_t forward_scratch(const Problem& problem, int threads);
 
 // Problems with at least one position and one weight.
 template <typename T>
-void run_weight(const Problem& problem, const Operands& operands, const Context& context);
+void run_weight(Problem problem, Operands operands, const Context& context);
 template <typename T>
 int64_t weight_scratch(const Problem& problem, int threads);
 

@@ -1,4 +1,4 @@
-// gemm, by weight: W[co, m] = sum over (n,o) of Y[co, (n,o)] * X[m, (n,o)], m = (t, ci).
+// gemm, by weight: W[co, m] = sum over (n,o) of Y[co, (n,o)] * X[m, (n,o)], m = (ci, t).
 //
 // Rows of Y and of X both run along the positions, so both come out of the same gather, unturned;
 // tiles of dot products keep one vector of partial sums each.
@@ -22,7 +22,7 @@ struct WeightPlan {
   int workers;
   int64_t planes, rows, columns;  // of one group's W, planes counted
   int64_t rows_per_block, row_blocks, m_per_block, m_blocks;
-  int64_t positions, chunk, chunks, splits;
+  int64_t positions, chunk, chunk_row, chunks, splits;
 
   WeightPlan(const Problem& p, int threads) {
     const int64_t lanes = kernels<T>().lanes;
@@ -39,6 +39,7 @@ struct WeightPlan {
     positions = p.batch * p.output_positions();
     const int64_t longest = kChunkPositions * int64_t(sizeof(float)) / int64_t(sizeof(T));
     chunk = round_up(ceil_div(positions, ceil_div(positions, longest)), lanes);
+    chunk_row = chunk + lanes;  // no power of two, or all rows fall into one set of the cache
     chunks = ceil_div(positions, chunk);
     const int64_t blocks = p.groups * row_blocks * m_blocks;
     const int64_t most = kPartialBytes / (p.groups * rows * columns * int64_t(sizeof(T)));
@@ -50,12 +51,12 @@ struct WeightPlan {
 
 template <typename T>
 struct WeightWorker {
-  T* patches;  // [block_columns][chunk] of X
-  T* rows;     // [dot_rows][chunk] of Y
+  T* patches;  // [block_columns][chunk_row] of X
+  T* rows;     // [dot_rows][chunk_row] of Y
   T* sums;     // [rows_per_block][block_columns] of W
   WeightWorker(const WeightPlan<T>& plan, Arena* arena) {
-    patches = arena->take<T>(plan.block_columns() * plan.chunk);
-    rows = arena->take<T>(kMaxDotRows * plan.chunk);
+    patches = arena->take<T>(plan.block_columns() * plan.chunk_row);
+    rows = arena->take<T>(kMaxDotRows * plan.chunk_row);
     sums = arena->take<T>(plan.splits == 1 ? plan.block_elements() : 0);
   }
 };
@@ -98,14 +99,14 @@ struct ByWeight {
   // The tail of each row up to a whole vector, which the tiles read, is zero.
   void clear_tail(T* rows, int64_t count, int64_t used, int64_t depth) const {
     for (int64_t r = 0; r < count; ++r)
-      std::fill(rows + r * plan.chunk + used, rows + r * plan.chunk + depth, T(0));
+      std::fill(rows + r * plan.chunk_row + used, rows + r * plan.chunk_row + depth, T(0));
   }
 
   void pack_outputs(const Block& b, int64_t r, int64_t rows, int64_t first, int64_t count, T* to) const {
     for (int q = 0; q < plan.planes; ++q)
       pack_patches(y_problem, output, b.g, q, (r + b.r0) / plan.planes,
-                   (r + b.r0 + rows) / plan.planes, first, count, to + q * plan.chunk,
-                   plan.planes * plan.chunk);
+                   (r + b.r0 + rows) / plan.planes, first, count, to + q * plan.chunk_row,
+                   plan.planes * plan.chunk_row);
   }
 
   // Adds the products over positions [first, first + count) to the block's sums.
@@ -113,8 +114,8 @@ struct ByWeight {
     const Kernels<T>& kernel = kernels<T>();
     const int64_t depth = round_up(count, kernel.lanes), m = b.m1 - b.m0, columns = m * plan.planes;
     for (int q = 0; q < plan.planes; ++q)
-      pack_patches(p, input, b.g, q, b.m0, b.m1, first, count, worker.patches + q * m * plan.chunk,
-                   plan.chunk);
+      pack_patches(p, input, b.g, q, b.m0, b.m1, first, count, worker.patches + q * m * plan.chunk_row,
+                   plan.chunk_row);
     clear_tail(worker.patches, columns, count, depth);
     const int64_t tile_rows = kernel.dot_rows / plan.planes * plan.planes;
     for (int64_t r = 0; r < b.r1 - b.r0; r += tile_rows) {
@@ -123,8 +124,9 @@ struct ByWeight {
       clear_tail(worker.rows, rows, count, depth);
       for (int64_t c = 0; c < columns; c += kernel.dot_columns) {
         const int64_t width = std::min<int64_t>(kernel.dot_columns, columns - c);
-        kernel.dot[rows - 1][width - 1](depth, worker.rows, plan.chunk, worker.patches + c * plan.chunk,
-                                        plan.chunk, worker.sums + r * plan.block_columns() + c,
+        kernel.dot[rows - 1][width - 1](depth, worker.rows, plan.chunk_row,
+                                        worker.patches + c * plan.chunk_row, plan.chunk_row,
+                                        worker.sums + r * plan.block_columns() + c,
                                         plan.block_columns());
       }
     }
@@ -152,31 +154,26 @@ struct ByWeight {
 
   void store(const Block& b, T* sums) const {
     if (plan.planes == 2) combine_planes(b, sums);
-    const int64_t channels = p.in_channels_per_group();
-    for (int64_t m = b.m0; m < b.m1;) {
-      const int64_t ci = m % channels, length = std::min(b.m1 - m, channels - ci);
-      int64_t offset = b.g * weight.stride.group + b.r0 / plan.planes * weight.stride.out_channel +
-                       ci * weight.stride.in_channel;
-      int64_t tap = m / channels;
-      for (int a = p.axes - 1; a >= 0; --a) {
-        offset += tap % p.axis[a].kernel_size * weight.stride.axis[a];
-        tap /= p.axis[a].kernel_size;
-      }
+    const Grid grid = weight_grid(p, weight.stride);
+    const int64_t row = weight.stride.out_channel;
+    for_each_run(grid, b.m0, b.m1 - b.m0, [&](const Run& run) {
+      int64_t offset = b.g * weight.stride.group + b.r0 / plan.planes * row;
+      for (int a = 0; a < grid.axes; ++a) offset += run.o[a] * grid.stride[a];
       for (int q = 0; q < plan.planes; ++q) {
-        const Lines lines{weight.at(offset + q), (b.r1 - b.r0) / plan.planes,
-                          weight.stride.out_channel, length, weight.stride.in_channel};
-        kernels<T>().scatter(weight.store, sums + q * plan.block_columns() + m - b.m0,
+        const Lines lines{weight.at(offset + q), (b.r1 - b.r0) / plan.planes, row, run.count,
+                          grid.stride[grid.axes - 1]};
+        kernels<T>().scatter(weight.store, sums + q * plan.block_columns() + run.column,
                              plan.planes * plan.block_columns(), false, lines);
       }
-      m += length;
-    }
+    });
   }
 };
 
 }  // namespace
 
 template <typename T>
-void run_weight(const Problem& p, const Operands& operands, const Context& context) {
+void run_weight(Problem p, Operands operands, const Context& context) {
+  straighten_taps(&p, &operands.weight);
   const WeightPlan<T> plan(p, context.threads);
   const ByWeight<T> by_weight(p, operands, plan);
   const int64_t blocks = p.groups * plan.row_blocks * plan.m_blocks;
@@ -214,8 +211,8 @@ int64_t weight_scratch(const Problem& p, int threads) {
   return arena.used;
 }
 
-template void run_weight<float>(const Problem&, const Operands&, const Context&);
-template void run_weight<double>(const Problem&, const Operands&, const Context&);
+template void run_weight<float>(Problem, Operands, const Context&);
+template void run_weight<double>(Problem, Operands, const Context&);
 template int64_t weight_scratch<float>(const Problem&, int);
 template int64_t weight_scratch<double>(const Problem&, int);
 

@@ -1,0 +1,159 @@
+#include "micro/pack.h"
+
+#include <algorithm>
+
+#include "core/fold.h"
+
+namespace torchconv {
+
+constexpr int64_t kChannelsAtATime = 32;
+
+Grid output_grid(const Problem& p) {
+  Grid grid;
+  grid.axes = p.axes;
+  for (int a = 0; a < p.axes; ++a) {
+    grid.size[a] = p.axis[a].output_size;
+    grid.stride[a] = 0;
+    grid.per_image *= grid.size[a];
+  }
+  return grid;
+}
+
+namespace {
+
+// Adds an inner axis, which becomes one with the axis around it where the two lie end to end.
+void add_axis(Grid* grid, int64_t size, int64_t stride) {
+  grid->per_image *= size;
+  const int around = grid->axes - 1;
+  if (grid->axes > 0 && grid->stride[around] == stride * size) {
+    grid->size[around] *= size;
+    grid->stride[around] = stride;
+  } else {
+    grid->size[grid->axes] = size;
+    grid->stride[grid->axes++] = stride;
+  }
+}
+
+}  // namespace
+
+Grid joined_grid(const Problem& p, const View& output) {
+  Grid grid;
+  for (int a = 0; a < p.axes; ++a) add_axis(&grid, p.axis[a].output_size, output.axis[a]);
+  return grid;
+}
+
+Grid weight_grid(const Problem& p, const View& weight) {
+  Grid grid;
+  add_axis(&grid, p.in_channels_per_group(), weight.in_channel);
+  for (int a = 0; a < p.axes; ++a) add_axis(&grid, p.axis[a].kernel_size, weight.axis[a]);
+  return grid;
+}
+
+Reals::Reals(const View& view, DType dtype)
+    : data(static_cast<char*>(view.data)), stride(view), planes(is_complex(dtype) ? 2 : 1) {
+  bytes = element_bytes(dtype) / planes;
+  store = dtype == DType::bfloat16  ? Store::bf16
+          : dtype == DType::float16 ? Store::f16
+          : bytes == 8              ? Store::f64
+                                    : Store::f32;
+  stride.batch *= planes;
+  stride.group *= planes;
+  stride.in_channel *= planes;
+  stride.out_channel *= planes;
+  for (int64_t& s : stride.axis) s *= planes;
+}
+
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+template <typename T>
+void zero(T* to, int64_t to_row, int64_t rows, int64_t count) {
+  for (int64_t r = 0; r < rows; ++r, to += to_row)
+    for (int64_t k = 0; k < count; ++k) to[k] = 0;
+}
+
+void next_tap(const Problem& p, int64_t* tap) {
+  for (int a = p.axes - 1; a >= 0; --a) {
+    if (++tap[a] < p.axis[a].kernel_size) return;
+    tap[a] = 0;
+  }
+}
+
+// The part of a run whose input index v0 + stride * j lies inside the input: j in [begin, end).
+struct Inside {
+  int64_t begin, end;
+};
+Inside inside(const Axis& x, int64_t v0, int64_t count) {
+  const int64_t last = x.input_size - 1;
+  int64_t begin = v0 < 0 ? (-v0 + x.stride - 1) / x.stride : 0;
+  int64_t end = v0 <= last ? (last - v0) / x.stride + 1 : 0;
+  if (end > count) end = count;
+  if (begin > end) begin = end = 0;
+  return {begin, end};
+}
+
+// One run of one tap, for `channels` rows.
+template <typename T>
+void pack_run(const Problem& p, const Reals& input, int64_t offset, const int64_t* tap, const Run& run,
+              int64_t channels, T* to, int64_t to_row) {
+  const int last = p.axes - 1;
+  for (int a = 0; a < last; ++a) {
+    const Axis& x = p.axis[a];
+    const int64_t v = run.o[a] * x.stride - x.padding + tap[a] * x.dilation;
+    const int64_t i = fold(p.padding_mode, v, x.input_size);
+    if (i < 0) return zero(to, to_row, channels, run.count);
+    offset += i * input.stride.axis[a];
+  }
+  const Axis& x = p.axis[last];
+  const int64_t step = input.stride.axis[last];
+  const int64_t v0 = run.o[last] * x.stride - x.padding + tap[last] * x.dilation;
+  const auto gather = [&](int64_t first_index, int64_t column, int64_t count) {
+    const Lines lines{input.at(offset + first_index * step), channels, input.stride.in_channel, count,
+                      count > 1 ? step * x.stride : 1};
+    kernels<T>().gather(input.store, lines, to + column, to_row);
+  };
+  const Inside in = inside(x, v0, run.count);
+  if (in.begin < in.end) gather(v0 + in.begin * x.stride, in.begin, in.end - in.begin);
+  if (p.padding_mode == PaddingMode::zeros) {
+    zero(to, to_row, channels, in.begin);
+    zero(to + in.end, to_row, channels, run.count - in.end);
+    return;
+  }
+  for (int64_t j = 0; j < run.count; ++j)
+    if (j < in.begin || j >= in.end)
+      gather(fold(p.padding_mode, v0 + j * x.stride, x.input_size), j, 1);
+}
+
+}  // namespace
+
+template <typename T>
+void pack_patches(const Problem& p, const Reals& input, int64_t g, int plane, int64_t m0, int64_t m1,
+                  int64_t first, int64_t count, T* to, int64_t to_row) {
+  const int64_t taps = p.taps();
+  const Grid grid = output_grid(p);
+  // Few enough channels at a time that their images stay in the caches from tap to tap.
+  const int64_t c0 = m0 / taps, c1 = ceil_div(m1, taps);
+  for (int64_t c = c0; c < c1; c += kChannelsAtATime) {
+    const int64_t end = std::min(c + kChannelsAtATime, c1);
+    int64_t tap[kMaxAxes] = {};
+    for (int64_t t = 0; t < taps; ++t, next_tap(p, tap)) {
+      // The channels ci of these for which m = (ci, t) is asked for.
+      const int64_t from = std::max(c, ceil_div(m0 - t, taps)), until = std::min(end, ceil_div(m1 - t, taps));
+      if (from >= until) continue;
+      const int64_t offset = plane + g * input.stride.group + from * input.stride.in_channel;
+      T* const rows = to + (from * taps + t - m0) * to_row;
+      for_each_run(grid, first, count, [&](const Run& run) {
+        pack_run(p, input, offset + run.n * input.stride.batch, tap, run, until - from,
+                 rows + run.column, taps * to_row);
+      });
+    }
+  }
+}
+
+template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
+                           int64_t, float*, int64_t);
+template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
+                           int64_t, double*, int64_t);
+
+}  // namespace torchconv

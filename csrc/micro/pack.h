@@ -1,0 +1,81 @@
+// The gather: where geometry, dtype and layout end. From a View into dense rows of T, through stride,
+// dilation, padding, padding mode and memory format; everything above sees panels only.
+//
+// A complex tensor is read as two planes of reals: the same View with every stride doubled, and the
+// imaginary plane one element further.
+#pragma once
+
+#include "core/problem.h"
+#include "micro/kernels.h"
+
+namespace torchconv {
+
+// The positions of a tensor, batch first, in row-major order; axes that lie behind each other in
+// memory joined.
+struct Grid {
+  int axes = 0;
+  int64_t size[kMaxAxes];
+  int64_t stride[kMaxAxes];  // of the tensor it is made for
+  int64_t per_image = 1;
+};
+
+Grid output_grid(const Problem& problem);                        // never joined
+Grid joined_grid(const Problem& problem, const View& output);  // for walking the output itself
+Grid weight_grid(const Problem& problem, const View& weight);  // of one group and output channel, joined
+
+// Consecutive positions along the last axis of one image.
+struct Run {
+  int64_t column;  // the first one's, counted from the first position asked for
+  int64_t count;
+  int64_t n;
+  int64_t o[kMaxAxes];
+};
+
+// Calls f(run) for the runs that make up positions [first, first + count).
+template <typename F>
+void for_each_run(const Grid& grid, int64_t first, int64_t count, const F& f) {
+  Run run;
+  run.n = first / grid.per_image;
+  int64_t rest = first % grid.per_image;
+  const int last = grid.axes - 1;
+  for (int a = last; a >= 0; --a) {
+    run.o[a] = rest % grid.size[a];
+    rest /= grid.size[a];
+  }
+  for (run.column = 0; run.column < count; run.column += run.count) {
+    run.count = grid.size[last] - run.o[last];
+    if (run.count > count - run.column) run.count = count - run.column;
+    f(run);
+    run.o[last] += run.count;
+    for (int a = last; run.o[a] == grid.size[a]; --a) {
+      run.o[a] = 0;
+      if (a == 0) {
+        ++run.n;
+        break;
+      }
+      ++run.o[a - 1];
+    }
+  }
+}
+
+// One tensor, seen as reals of one stored type.
+struct Reals {
+  char* data;
+  View stride;  // in reals
+  Store store;
+  int64_t bytes;  // of a real
+  int planes;     // 2 for complex
+
+  Reals(const View& view, DType dtype);
+  char* at(int64_t offset) const { return data + offset * bytes; }
+};
+
+// Rows [m0, m1) of the patch matrix of group g, at positions [first, first + count):
+//
+//     to[(m - m0) * to_row + position - first] = input[n, g, ci, o * stride - padding + t * dilation],
+//     m = (ci, t), position = (n, o)
+template <typename T>
+void pack_patches(const Problem& problem, const Reals& input, int64_t g, int plane, int64_t m0,
+                  int64_t m1, int64_t first, int64_t count, T* to, int64_t to_row);
+
+}  // namespace torchconv

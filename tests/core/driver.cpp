@@ -1,0 +1,171 @@
+// Runs every algorithm on the problem lines it reads from standard input and compares with the
+// reference, without torch: for sanitizers, and for timing a kernel alone.
+//
+//     driver [threads] [repetitions]  < lines
+//
+// Operands are small integers, so float sums are exact and compared with ==. The result is poisoned
+// with NaN before, and fenced: its buffer and the scratch have guards on both sides.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/check.h"
+#include "core/half.h"
+#include "core/text.h"
+#include "micro/target.h"
+#include "plan/planner.h"
+
+using namespace torchconv;
+
+namespace {
+
+constexpr int64_t kGuard = 256;
+constexpr unsigned char kPoison = 0xff;  // a NaN in every float format, -1 in every integer
+
+// A buffer between two guards.
+struct Fenced {
+  std::vector<unsigned char> bytes;
+  explicit Fenced(int64_t size) : bytes(size + 2 * kGuard, kPoison) {}
+  unsigned char* data() { return bytes.data() + kGuard; }
+  int64_t size() const { return int64_t(bytes.size()) - 2 * kGuard; }
+  bool intact() const {
+    for (int64_t i = 0; i < kGuard; ++i)
+      if (bytes[i] != kPoison || bytes[bytes.size() - 1 - i] != kPoison) return false;
+    return true;
+  }
+};
+
+void put(DType dtype, unsigned char* at, int value) {
+  const auto as = [&](auto typed) { std::memcpy(at, &typed, sizeof typed); };
+  switch (dtype) {
+    case DType::float32: return as(float(value));
+    case DType::float64: return as(double(value));
+    case DType::bfloat16: return as(BFloat16::from(float(value)));
+    case DType::float16: return as(Float16::from(float(value)));
+    case DType::complex64: as(float(value)), at += 4; return as(float(value % 2));
+    case DType::complex128: as(double(value)), at += 8; return as(double(value % 2));
+    case DType::uint8: case DType::int8: return as(int8_t(value));
+    case DType::int16: return as(int16_t(value));
+    case DType::int32: return as(int32_t(value));
+    case DType::int64: return as(int64_t(value));
+  }
+}
+
+void fill(const Problem& p, Fenced* tensor, unsigned seed) {
+  const int64_t bytes = element_bytes(p.dtype);
+  for (int64_t i = 0; i < tensor->size() / bytes; ++i) {
+    seed = seed * 1664525u + 1013904223u;
+    put(p.dtype, tensor->data() + i * bytes, int(seed >> 20) % 5 - 2);
+  }
+}
+
+std::vector<int64_t> contiguous(const Problem& p, int64_t channels, int64_t Axis::*size) {
+  std::vector<int64_t> strides(p.axes + 2);
+  int64_t step = 1;
+  for (int a = p.axes - 1; a >= 0; --a) {
+    strides[a + 2] = step;
+    step *= p.axis[a].*size;
+  }
+  strides[1] = step;
+  strides[0] = step * channels;
+  return strides;
+}
+
+int worker_count;
+
+void parallel(int64_t tasks, int threads, const void* closure, void (*body)(const void*, int64_t, int)) {
+  std::atomic<int64_t> next{0};
+  const auto work = [&](int worker) {
+    for (int64_t task; (task = next++) < tasks;) body(closure, task, worker);
+  };
+  std::vector<std::thread> pool;
+  for (int worker = 1; worker < threads; ++worker) pool.emplace_back(work, worker);
+  work(0);
+  for (std::thread& thread : pool) thread.join();
+}
+
+struct Tensors {
+  Fenced input, weight, output, bias;
+  explicit Tensors(const Problem& p)
+      : input(p.batch * p.in_channels * p.input_positions() * element_bytes(p.dtype)),
+        weight(p.out_channels * p.in_channels_per_group() * p.taps() * element_bytes(p.dtype)),
+        output(p.batch * p.out_channels * p.output_positions() * element_bytes(p.dtype)),
+        bias(p.out_channels * element_bytes(p.dtype)) {}
+  Fenced& of(Result result) {
+    return result == Result::output ? output : result == Result::input ? input : weight;
+  }
+  bool intact() const { return input.intact() && weight.intact() && output.intact() && bias.intact(); }
+};
+
+Operands views(const Problem& p, Tensors* t) {
+  Operands o;
+  o.input = input_view(p, t->input.data(), contiguous(p, p.in_channels, &Axis::input_size).data());
+  o.weight = weight_view(p, t->weight.data(),
+                         contiguous(p, p.in_channels_per_group(), &Axis::kernel_size).data());
+  o.output = output_view(p, t->output.data(), contiguous(p, p.out_channels, &Axis::output_size).data());
+  if (p.bias) o.bias = bias_view(p, t->bias.data(), 1);
+  return o;
+}
+
+// Seconds of the fastest repetition; the result is left in the tensors.
+double run(const Algorithm& algorithm, const Problem& p, Tensors* tensors, int repetitions, bool* fenced) {
+  const int64_t bytes = algorithm.scratch_bytes(p, worker_count);
+  Fenced scratch(bytes + 64);
+  Context context;
+  context.threads = worker_count;
+  context.scratch = scratch.data() + (64 - uintptr_t(scratch.data()) % 64) % 64;
+  context.parallel = parallel;
+  double best_s = 1e30;
+  for (int i = 0; i < repetitions; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    algorithm.run(p, views(p, tensors), context);
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+    best_s = std::min(best_s, elapsed.count());
+  }
+  *fenced = scratch.intact() && tensors->intact();
+  return best_s;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  worker_count = argc > 1 ? std::atoi(argv[1]) : 1;
+  const int repetitions = argc > 2 ? std::atoi(argv[2]) : 1;
+  int failures = 0;
+  for (std::string line; std::getline(std::cin, line);) {
+    if (line.empty()) continue;
+    Problem p;
+    const std::string wrong = from_text(line, &p);
+    if (!wrong.empty()) {
+      std::printf("FAIL %s: %s\n", line.c_str(), wrong.c_str());
+      ++failures;
+      continue;
+    }
+    Tensors expected(p);
+    for (Result result : {Result::output, Result::input, Result::weight})
+      if (result != p.result) fill(p, &expected.of(result), 7 + unsigned(result));
+    fill(p, &expected.bias, 11);
+    bool fenced;
+    Tensors start = expected;
+    run(*algorithms().back(), p, &expected, 1, &fenced);
+    for (const Algorithm* algorithm : algorithms()) {
+      if (!algorithm->refuses(p).empty()) continue;
+      Tensors actual = start;
+      const double s = run(*algorithm, p, &actual, repetitions, &fenced);
+      const bool equal = actual.of(p.result).bytes == expected.of(p.result).bytes;
+      failures += !equal || !fenced;
+      std::printf("%s %-9s %9.3f ms %7.1f GFLOP/s %s%s\n", equal && fenced ? "ok  " : "FAIL",
+                  algorithm->name, 1e3 * s, 2e-9 * p.multiply_adds() / s, to_text(p).c_str(),
+                  fenced ? "" : " (wrote outside its buffers)");
+    }
+  }
+  std::printf("%s, %d failed\n", target_name(), failures);
+  return failures != 0;
+}
