@@ -1,5 +1,7 @@
 """Convolutions that behave like PyTorch's own, only faster."""
 
+import torch as _torch  # noqa: F401, loads the libraries that _C links to
+
 from torchconv import _C as _C  # registers the operators that the rest asks torch.ops for
 from torchconv import flops as flops  # registers the formulas
 from torchconv.convert import convert
