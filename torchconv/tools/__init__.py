@@ -1,0 +1,1 @@
+"""Command line tools of torchconv: ``python -m torchconv.tools --help``."""

@@ -1,0 +1,206 @@
+"""``python -m torchconv.tools bench | overhead | explain``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+import time
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+import torch
+
+from torchconv import _C
+from torchconv.explain import plan
+from torchconv.tools import bench, overhead, report
+from torchconv.tools.calls import TOLERANCES
+from torchconv.tools.regimes import REGIMES, classify
+from torchconv.tools.workloads import RESULTS, SHIPPED, Workload, fit, from_line, load, with_batch
+
+EXIT_ERRORS = 1
+EXIT_INTERRUPTED = 130  # as shells report SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m torchconv.tools", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="bench | overhead | explain")
+
+    command = commands.add_parser("bench", help="time torchconv against PyTorch's convolutions")
+    command.set_defaults(run=_bench)
+    _add_selection(command.add_argument_group("what is measured"))
+    _add_conditions(command.add_argument_group("how"))
+    output = command.add_argument_group("what is left behind")
+    output.add_argument("--json", type=Path, metavar="FILE", help="the records, kept up to date")
+    output.add_argument("--plot", type=Path, metavar="FILE", help="a picture; needs matplotlib")
+    output.add_argument("--compare", type=Path, metavar="FILE", help="an older --json to beat")
+    output.add_argument("--from", type=Path, metavar="FILE", dest="source",
+                        help="measure nothing: tables and plot of this --json")  # fmt: skip
+
+    command = commands.add_parser("overhead", help="time calls on a 4x4 image")
+    command.set_defaults(run=_overhead)
+    command.add_argument("--time-limit", type=float, default=2.0, metavar="S", help="per kind")
+
+    command = commands.add_parser("explain", help="show the plan for a problem line")
+    command.set_defaults(run=_explain)
+    command.add_argument("line", help="for example: output float32 channels=64>64 "
+                         "input=56x56 kernel=3x3 padding=1x1")  # fmt: skip
+    return parser
+
+
+def _add_selection(group: argparse._ArgumentGroup) -> None:
+    dtypes = [str(dtype).removeprefix("torch.") for dtype in TOLERANCES]
+    group.add_argument("--workloads", type=Path, default=SHIPPED, metavar="FILE",
+                       help="JSON list of shapes (default: the shipped ones)")  # fmt: skip
+    group.add_argument("--problem", action="append", metavar="LINE", help="problem lines instead")
+    group.add_argument("--regime", nargs="+", choices=list(REGIMES), metavar="NAME",
+                       help=", ".join(REGIMES))  # fmt: skip
+    group.add_argument("--name", default="*", metavar="GLOB", help='for example "resnet50_*"')
+    group.add_argument("--dtype", nargs="+", choices=dtypes, help="default: float32")
+    group.add_argument("--result", type=_results, metavar="output,input,weight",
+                       help="forward, gradient by input, by weight (default: all)")  # fmt: skip
+    group.add_argument("--batch", type=int, help="replaces every batch size")
+    group.add_argument("--max-gflop", type=float, default=20.0, metavar="G",
+                       help="larger cases are cut down, and say so (default: 20)")  # fmt: skip
+
+
+def _add_conditions(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--threads", type=int, default=torch.get_num_threads())
+    group.add_argument("--channels-last", action="store_true")
+    group.add_argument("--keep-memory", action="store_true",
+                       help="no page faults: freed memory stays mapped")  # fmt: skip
+    forced = group.add_mutually_exclusive_group()
+    forced.add_argument("--algorithm", nargs="+", choices=_C.algorithms(), metavar="NAME",
+                        help="force: " + ", ".join(_C.algorithms()))  # fmt: skip
+    forced.add_argument("--all-algorithms", action="store_const", dest="algorithm",
+                        const=_C.algorithms(), help="time each one")  # fmt: skip
+    group.add_argument("--time-limit", type=float, default=1.0, metavar="S",
+                       help="per case, beyond the five pairs each gets (default: 1)")  # fmt: skip
+    group.add_argument("--total-time-limit", type=float, default=float("inf"), metavar="S")
+    group.add_argument("--quick", action="store_const", const=True,
+                       help="small cases, few pairs: a first impression")  # fmt: skip
+
+
+def _results(words: str) -> list[str]:
+    chosen = words.split(",")
+    if unknown := set(chosen) - set(RESULTS):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is none of {RESULTS}")
+    return chosen
+
+
+def _explain(options: argparse.Namespace) -> int:
+    print(plan(options.line))
+    return 0
+
+
+def _overhead(options: argparse.Namespace) -> int:
+    print(overhead.table(options.time_limit))
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    if options.plot and importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("--plot needs matplotlib: pip install torchconv[plot]")
+    if options.quick:
+        options.max_gflop, options.time_limit = 1.0, 0.1
+    older = report.Report.load(options.compare) if options.compare else None
+    interrupted = False
+    if options.source:
+        measured = report.Report.load(options.source)
+    else:
+        torch.set_num_threads(options.threads)
+        if options.keep_memory:
+            bench.keep_memory()
+        conditions = {"channels_last": options.channels_last, "keep_memory": options.keep_memory}
+        measured = report.Report(report.machine() | conditions, [])
+        interrupted = _measure(_cases(options), measured, options)
+    if any(record.timing for record in measured.records):
+        _present(measured, older, options.plot)
+    errors = report.error_table(measured.records)
+    print(errors, end="\n" if errors else "")
+    if interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_ERRORS if errors else 0
+
+
+def _cases(options: argparse.Namespace) -> list[bench.Case]:
+    def prepared(workload: Workload) -> Workload:
+        return fit(with_batch(workload, options.batch or workload.input[0]), options.max_gflop)
+
+    algorithms = options.algorithm or [bench.PLANNED]
+    found = []
+    if options.problem:
+        for line in options.problem:
+            workload, result, dtype = from_line(line)
+            dtypes, results = options.dtype or [dtype], options.result or [result]
+            found += bench.cases([prepared(workload)], dtypes, results, algorithms)
+    else:
+        regimes = options.regime or REGIMES
+        chosen = [
+            prepared(workload)
+            for workload in load(options.workloads)
+            if fnmatch(workload.name, options.name) and classify(workload).name in regimes
+        ]
+        dtypes, results = options.dtype or ["float32"], options.result or RESULTS
+        found += bench.cases(chosen, dtypes, results, algorithms)
+    if not found:
+        raise ValueError("no case: no workload fits the options, or the algorithm refuses them")
+    return found
+
+
+def _measure(cases: list[bench.Case], into: report.Report, options: argparse.Namespace) -> bool:
+    """Fills the report and its file case by case. Returns whether the user stopped it."""
+    start = time.monotonic()
+    records = bench.run(cases, time_limit_s=options.time_limit, channels_last=options.channels_last)
+    try:
+        for done, record in enumerate(records, 1):
+            into.records.append(record)
+            if options.json:
+                into.save(options.json)
+            elapsed_s = time.monotonic() - start
+            left_s = elapsed_s / done * (len(cases) - done)
+            print(
+                f"[{done:>{len(str(len(cases)))}}/{len(cases)}] {_clock(elapsed_s)}, "
+                f"{_clock(left_s)} left  {report.summary(record)}",
+                file=sys.stderr,
+                flush=True,
+            )
+            if elapsed_s > options.total_time_limit and done < len(cases):
+                print(f"Out of time: {len(cases) - done} cases not run.", file=sys.stderr)
+                break
+    except KeyboardInterrupt:
+        print(f"Stopped after {len(into.records)} of {len(cases)} cases.", file=sys.stderr)
+        return True
+    return False
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+def _present(measured: report.Report, older: report.Report | None, plot_file: Path | None) -> None:
+    facts = ", ".join(f"{key} {value}" for key, value in measured.machine.items())
+    tables = [facts, report.worst_table(measured.records)]
+    if older:
+        tables.append(report.comparison(measured, older))
+    tables.append(report.mean_table(measured.records))
+    print("\n\n".join(tables))
+    if plot_file:
+        from torchconv.tools import plot  # needs matplotlib, which is optional
+
+        plot.save(measured, plot_file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The benchmark: every workload, dtype, result and algorithm asked for, checked and then timed."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from torchconv import _C, testing
+from torchconv.tools.calls import Tensors, difference, native_call, our_call, tensors
+from torchconv.tools.measure import interleave
+from torchconv.tools.regimes import classify
+from torchconv.tools.report import Record
+from torchconv.tools.workloads import Workload
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
+PLANNED = ""  # the algorithm that the planner picks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    workload: Workload
+    dtype: str
+    result: str
+    algorithm: str = PLANNED  # forced by name
+
+    @property
+    def line(self) -> str:
+        return self.workload.line(self.result, self.dtype)
+
+
+def cases(
+    workloads: Sequence[Workload],
+    dtypes: Sequence[str],
+    results: Sequence[str],
+    algorithms: Sequence[str] = (PLANNED,),
+) -> list[Case]:
+    """All combinations, without those that a forced algorithm refuses."""
+    found = []
+    for workload in workloads:
+        for dtype in dtypes:
+            for result in results:
+                usable = {PLANNED} | _usable(workload.line(result, dtype))
+                found += [
+                    Case(workload=workload, dtype=dtype, result=result, algorithm=algorithm)
+                    for algorithm in algorithms
+                    if algorithm in usable
+                ]
+    return found
+
+
+def _usable(line: str) -> set[str]:
+    return {candidate.name for candidate in _C.plan(line).candidates if not candidate.refusal}
+
+
+def keep_memory() -> None:
+    """Has malloc keep what is freed (glibc). A fresh tensor costs a page fault every 4 KiB."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if not (mallopt and mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1)):
+        raise OSError("--keep-memory needs glibc")
+
+
+def run(
+    todo: Sequence[Case], *, time_limit_s: float, channels_last: bool = False
+) -> Iterator[Record]:
+    """Measures the cases one by one; neighbours of one workload and dtype share their tensors."""
+    made_for, given = None, None
+    for case in todo:
+        if given is None or made_for != (case.workload, case.dtype):
+            given = None  # frees the last tensors before it makes the next
+            made_for = (case.workload, case.dtype)
+            given = tensors(*made_for, channels_last=channels_last)
+        yield measure(case, given, time_limit_s=time_limit_s)
+
+
+def measure(case: Case, given: Tensors, *, time_limit_s: float) -> Record:
+    """Checks ours against PyTorch's result, then times both; what fails is told in the record."""
+    native = native_call(case.workload, case.result, given)
+    ours = our_call(case.workload, case.result, given)
+    timing, error = None, None
+    with torch.no_grad(), testing.algorithm(case.algorithm):
+        try:
+            error = difference(ours(), native())
+            if error is None:
+                timing = interleave(native, ours, time_limit_s=time_limit_s)
+        except RuntimeError as failure:
+            error = str(failure).splitlines()[0]
+    return Record(
+        name=case.workload.name,
+        regime=classify(case.workload).name,
+        dtype=case.dtype,
+        result=case.result,
+        line=case.line,
+        algorithm=case.algorithm or _C.plan(case.line).algorithm or "none",
+        forced=case.algorithm != PLANNED,
+        note=case.workload.note,
+        gflop=case.workload.gflop * (4 if case.dtype.startswith("complex") else 1),
+        timing=timing,
+        error=error,
+    )
