@@ -30,16 +30,37 @@ class Geometry(NamedTuple):
     padding_mode: str
 
 
+def _huge(number: int) -> bool:
+    """Whether arithmetic here (Python's ints have no end) has left what the operators can take.
+
+    A traced size is not asked: the question would put a bound on it.
+    """
+    return type(number) is int and not torch.compiler.is_compiling() and number > 2**62
+
+
+def spatial_size(tensor: Tensor) -> Sequence[int]:
+    """The sizes after batch and channels.
+
+    As plain numbers under torch.jit.trace: operators take no lists of its traced ones.
+    """
+    size = tensor.shape[2:]
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return [int(n) for n in size] if tracing else size
+
+
 def integer(call: str, name: str, value: Any, expected: str = "an int") -> int:
-    """`value` as an int (or SymInt), whatever integer type it has."""
-    if not isinstance(value, bool):
-        if isinstance(value, int | torch.SymInt):
-            return cast(int, value)  # a SymInt does what an int does
-        try:
-            return operator.index(value)
-        except TypeError:
-            pass
-    raise TypeError(f"{call}: {name} must be {expected}, got {value!r}")
+    """`value` as an int, whatever integer type it has."""
+    if isinstance(value, torch.SymInt):
+        return cast(int, value)  # does what an int does
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise TypeError(f"{call}: {name} must be {expected}, got {value!r}")
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{call}: {name} {number} does not fit into 64 bits")
+    return number
 
 
 def integers(call: str, name: str, value: Any, axes: int) -> list[int]:
@@ -78,16 +99,18 @@ def low_padding(
     axes = len(kernel_size)
     # Elements between the first and the last tap.
     reach = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
-    if padding == "valid":
+    # What the operator refuses anyway is left to its words before it spoils the arithmetic here.
+    refused = any(s < 1 for s in stride) or any(map(_huge, reach))
+    if padding == "valid" or (refused and isinstance(padding, str)):
         return [0] * axes, None
     if padding == "full":
         return reach, None
     if padding == "same" or (padding == "causal" and axes == 1):
-        if any(s < 1 for s in stride):
-            return [0] * axes, None  # nothing to divide by; the operator has the words for it
         size = [(n + s - 1) // s for n, s in zip(input_size, stride, strict=True)]
         if padding == "causal":
             return reach, size
+        if all(s == 1 and r % 2 == 0 for s, r in zip(stride, reach, strict=True)):
+            return [r // 2 for r in reach], None
         # What the last output sees beyond the input; at stride 1 the input's size cancels.
         total = [
             r if s == 1 else torch.sym_max(0, (o - 1) * s + r + 1 - n)  # type: ignore[no-untyped-call]
@@ -100,19 +123,15 @@ def low_padding(
             f"{call}: padding must be ints, pairs or one of {words}, got {padding!r}"
         )
     if isinstance(padding, tuple | list) and any(isinstance(p, tuple | list) for p in padding):
-        return _pairs(call, padding, input_size, reach, stride)
+        low, high = _sides(call, padding, axes)
+        if refused:
+            return low, None
+        return low, _padded_output(call, input_size, low, high, reach, stride)
     return integers(call, "padding", padding, axes), None
 
 
-def _pairs(
-    call: str,
-    padding: Sequence[Any],
-    input_size: Sequence[int],
-    reach: Sequence[int],
-    stride: Sequence[int],
-) -> tuple[list[int], list[int] | None]:
-    """Padding given as ((low, high), ...)."""
-    axes = len(reach)
+def _sides(call: str, padding: Sequence[Any], axes: int) -> tuple[list[int], list[int]]:
+    """The low and the high side of padding given as ((low, high), ...)."""
     if len(padding) not in (1, axes):
         raise RuntimeError(
             f"{call}: padding has {len(padding)} pairs, expected 1 or {axes}: {tuple(padding)}"
@@ -121,20 +140,30 @@ def _pairs(
     if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
         raise TypeError(f"{call}: padding must be ints or pairs (low, high), got {padding!r}")
     low, high = (
-        [integer(call, "padding", p, "ints or pairs of ints") for p in side]
-        for side in zip(*pairs, strict=True)
+        [integer(call, "padding", pair[side], "ints or pairs of ints") for pair in pairs]
+        for side in (0, 1)
     )
-    if any(s < 1 for s in stride):
-        return low, None  # nothing to divide by; the operator has the words for it
-    spare = [n + a + b - r - 1 for n, a, b, r in zip(input_size, low, high, reach, strict=True)]
-    for axis, rest in enumerate(spare):
-        if rest < 0:
+    return low, high
+
+
+def _padded_output(
+    call: str,
+    input_size: Sequence[int],
+    low: Sequence[int],
+    high: Sequence[int],
+    reach: Sequence[int],
+    stride: Sequence[int],
+) -> list[int]:
+    """The natural output size of an input with so much padding on its sides."""
+    size = []
+    for axis, (n, a, b, r, s) in enumerate(zip(input_size, low, high, reach, stride, strict=True)):
+        if n + a + b <= r or _huge(n + a + b):
             raise RuntimeError(
-                f"{call}: kernel spans {reach[axis] + 1}, more than the padded input of "
-                f"{rest + reach[axis] + 1} ({input_size[axis]} + {low[axis]} + {high[axis]}) "
-                f"on axis {axis}"
+                f"{call}: kernel spans {r + 1}, which does not fit a padded input of {n + a + b} "
+                f"({n} + {a} + {b}) on axis {axis}"
             )
-    return low, [rest // s + 1 for rest, s in zip(spare, stride, strict=True)]
+        size.append((n + a + b - r - 1) // s + 1)
+    return size
 
 
 def check_tensors(call: str, axes: int, weight_channels: str, **tensors: Any) -> None:
@@ -166,12 +195,12 @@ def forward_geometry(
     mode: str,
     padding_mode: str,
 ) -> Geometry:
-    """The geometry of a convolution; its result is the output."""
+    """The geometry of a convolution of batched input; its result is the output."""
     axes = weight.dim() - 2
     strides = integers(call, "stride", stride, axes)
     dilations = integers(call, "dilation", dilation, axes)
     low, output_size = low_padding(
-        call, padding, input.shape[-axes:], weight.shape[2:], strides, dilations
+        call, padding, spatial_size(input), spatial_size(weight), strides, dilations
     )
     return Geometry(
         output_size,
@@ -195,7 +224,7 @@ def transposed_geometry(
     dilation: Size,
     mode: str,
 ) -> Geometry:
-    """The geometry of a transposed convolution: its result is the input of the form.
+    """The geometry of a transposed convolution of batched input: its result is the form's input.
 
     The operator would name the tensors by their role in the form, so whatever can be wrong is
     said here, in the words of the caller.
@@ -207,18 +236,25 @@ def transposed_geometry(
     dilations = integers(call, "dilation", dilation, axes)
     count = integer(call, "groups", groups)
     flip = word(call, "mode", mode, MODES) == "convolution"
-    for name, values, least in (
-        ("stride", strides, 1),
-        ("dilation", dilations, 1),
-        ("groups", [count], 1),
-        ("output_padding", extra, 0),
-    ):
-        if any(value < least for value in values):
-            raise RuntimeError(f"{call}: {name} must be at least {least}, got {values}")
+    if count < 1:
+        raise RuntimeError(f"{call}: groups must be positive, got {count}")
+    for name, values in (("stride", strides), ("dilation", dilations)):
+        if any(value < 1 for value in values):
+            raise RuntimeError(f"{call}: {name} must be positive, got {tuple(values)}")
+    if any(value < 0 for value in extra):
+        raise RuntimeError(f"{call}: output_padding must not be negative, got {tuple(extra)}")
     _check_transposed_channels(call, input, weight, count)
     size = []
     for axis, (n, k, s, p, e, d) in enumerate(
-        zip(input.shape[-axes:], weight.shape[2:], strides, paddings, extra, dilations, strict=True)
+        zip(
+            spatial_size(input),
+            spatial_size(weight),
+            strides,
+            paddings,
+            extra,
+            dilations,
+            strict=True,
+        )
     ):
         if e >= s and e >= d:
             raise RuntimeError(
@@ -226,24 +262,20 @@ def transposed_geometry(
                 f"got output_padding {e}, stride {s}, dilation {d} on axis {axis}"
             )
         size.append((n - 1) * s - 2 * p + d * (k - 1) + e + 1)
-        if n < 1 or k < 1 or size[axis] < 1:
+        if n < 1 or k < 1 or size[axis] < 1 or _huge(size[axis]):
             raise RuntimeError(
-                f"{call}: output size {size[axis]} is too small: ({n} - 1) * {s} - 2 * {p} + "
+                f"{call}: output size {size[axis]} is out of range: ({n} - 1) * {s} - 2 * {p} + "
                 f"{d} * ({k} - 1) + {e} + 1 on axis {axis}"
             )
     return Geometry(size, strides, paddings, dilations, count, flip, "zeros")
 
 
 def _check_transposed_channels(call: str, input: Tensor, weight: Tensor, groups: int) -> None:
-    shapes = f"input {tuple(input.shape)}, weight {tuple(weight.shape)}"
     channels = weight.shape[0]
     if channels < groups or channels % groups != 0:
-        raise RuntimeError(
-            f"{call}: groups {groups} does not divide the {channels} input channels of weight; "
-            f"{shapes}"
-        )
-    if input.shape[-(weight.dim() - 1)] != channels:
-        raise RuntimeError(
-            f"{call}: input has {input.shape[-(weight.dim() - 1)]} channels but weight expects "
-            f"{channels}; {shapes}"
-        )
+        wrong = f"groups {groups} does not divide the {channels} input channels of weight"
+    elif input.shape[1] != channels:
+        wrong = f"input has {input.shape[1]} channels but weight expects {channels}"
+    else:
+        return
+    raise RuntimeError(f"{call}: {wrong}; input {tuple(input.shape)}, weight {tuple(weight.shape)}")

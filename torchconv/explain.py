@@ -126,6 +126,7 @@ def explain(
     call = f"conv{'_transpose' if transposed else ''}{axes}d"
     word(call, "result", result, RESULTS)
     check_tensors(call, axes, "channels of both sides", input=input, weight=weight, bias=bias)
+    input = input if input.dim() == axes + 2 else input.unsqueeze(0)
     if transposed:
         geometry = transposed_geometry(
             call, input, weight, stride, padding, output_padding, groups, dilation, mode
@@ -134,14 +135,13 @@ def explain(
         geometry = forward_geometry(
             call, input, weight, stride, padding, dilation, groups, mode, padding_mode
         )
-    given = list(input.shape if input.dim() == axes + 2 else (1, *input.shape))
     added = bias if result == "output" and not transposed else None
     line = _C.check(
         "input" if transposed else "output",
         input.dtype,
-        input=None if transposed else given,
+        input=None if transposed else list(input.shape),
         weight=list(weight.shape),
-        output=given if transposed else None,
+        output=list(input.shape) if transposed else None,
         bias=None if added is None else list(added.shape),
         **geometry._asdict(),
     )

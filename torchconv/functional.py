@@ -272,13 +272,12 @@ def _conv(
     check_tensors(
         call, axes, "out_channels, in_channels / groups", input=input, weight=weight, bias=bias
     )
+    batched = input.dim() == axes + 2
+    input = input if batched else input.unsqueeze(0)
     geometry = forward_geometry(
         call, input, weight, stride, padding, dilation, groups, mode, padding_mode
     )
-    batched = input.dim() == axes + 2
-    output: Tensor = torch.ops.torchconv.conv.default(
-        input if batched else input.unsqueeze(0), weight, bias, *geometry
-    )
+    output: Tensor = torch.ops.torchconv.conv.default(input, weight, bias, *geometry)
     return output if batched else output.squeeze(0)
 
 
@@ -313,6 +312,8 @@ def _conv_transpose(
     check_tensors(
         call, axes, "in_channels, out_channels / groups", input=input, weight=weight, bias=bias
     )
+    batched = input.dim() == axes + 2
+    input = input if batched else input.unsqueeze(0)
     geometry = transposed_geometry(
         call, input, weight, stride, padding, output_padding, groups, dilation, mode
     )
@@ -324,11 +325,9 @@ def _conv_transpose(
     autocast = torch.is_autocast_enabled(input.device.type)
     for name, other in (("weight", weight), ("bias", bias)):
         if other is not None and other.dtype != input.dtype and not autocast:
-            raise RuntimeError(f"{call}: input is {input.dtype} but {name} is {other.dtype}")
-    batched = input.dim() == axes + 2
-    output: Tensor = torch.ops.torchconv.conv_input.default(
-        input if batched else input.unsqueeze(0), weight, *geometry
-    )
+            words = (str(t.dtype).removeprefix("torch.") for t in (input, other))
+            raise RuntimeError(f"{call}: input is {next(words)} but {name} is {next(words)}")
+    output: Tensor = torch.ops.torchconv.conv_input.default(input, weight, *geometry)
     if bias is not None:
         # Autocast casts what the operator is given; the bias is added outside of it.
         output = output + bias.to(output.dtype).view(-1, *[1] * axes)

@@ -44,7 +44,7 @@ class patch(TorchFunctionMode):
     (other devices, quantized, sparse, nested and mkldnn tensors) go to torch as before.
 
     Returns:
-        A context manager, usable again and as a decorator.
+        A context manager.
 
     >>> import torch, torchconv
     >>> model = torch.nn.Conv1d(1, 1, 3, bias=False)
