@@ -1,0 +1,29 @@
+"""The examples in the docstrings, each of which can be checked by hand."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import torchconv
+
+MODULES = [
+    name
+    for _, name, _ in pkgutil.iter_modules(torchconv.__path__, "torchconv.")
+    if name not in ("torchconv._C", "torchconv.tools")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", torchconv.__all__)
+def test_everything_public_says_what_it_does(name: str) -> None:
+    text = getattr(torchconv, name).__doc__
+    assert ">>>" in text and "{" not in text.split(">>>")[0]
+    for part in ("Args:", "Returns:", "Raises:"):
+        assert part in text or (part == "Returns:" and "Shape:" in text) or name == "patch"
