@@ -42,7 +42,7 @@ SHARED = [
     ("conv2d(x, w, dilation=2**62)", RuntimeError, r"4611686018427387904 with kernel 3 is too l"),
     ("conv2d(x, w, padding=-3)", RuntimeError, r"padded input of 2 \(8 \+ 2 \* -3\) on axis 0"),
     ("conv2d(x, w, padding=-2**62)", RuntimeError, r"padding must be .*-4611686018427387904"),
-    ("conv2d(x, w, stride=2**64)", ValueError, r"stride 18446744073709551616 does not fit"),
+    ("conv2d(x, w, stride=2**64)", ValueError, r"stride 18446744073709551616 is too la"),
     # ranks and lengths
     ("conv2d(x[0, 0], w)", RuntimeError, r"input needs 4 dimensions .* got 2: \(8, 8\)"),
     ("conv2d(x3, w)", RuntimeError, r"input needs 4 dimensions .* got 5: \(2, 4, 8, 8, 8\)"),
@@ -146,6 +146,8 @@ OURS = [
     ("conv2d(x, w.to('meta'))", RuntimeError, r"input is on cpu but weight is on meta"),
     ("conv2d(x.to('meta'), w)", RuntimeError, r"input is on meta but weight is on cpu"),
     ("conv2d(x, w, b.to('meta'))", RuntimeError, r"input is on cpu but bias is on meta"),
+    ("conv_transpose2d(x, v.to('meta'))", RuntimeError, r"input is on cpu but weight is on meta"),
+    ("conv_transpose2d(x, v, b.to('meta'))", RuntimeError, r"input is on cpu but bias is on meta"),
     ("conv2d(x, w, mode='flip')", ValueError, r"mode must be one of cross_corr.* got 'flip'"),
     ("conv2d(x, w, mode=None)", ValueError, r"mode must be one of .* got None"),
     ("conv2d(x, w, padding_mode='mirror')", ValueError, r"padding_mode must .* got 'mirror'"),
@@ -180,7 +182,7 @@ OURS = [
     ("conv2d(x, w, stride=0, padding=((0, 1),))", RuntimeError, r"stride must be positive"),
     ("conv1d(x1, w1, stride=-1, padding='causal')", RuntimeError, r"stride must be positive"),
     ("conv2d(x, w, padding=((2**62, 0),))", RuntimeError, r"4611686018427387904"),
-    ("conv2d(x, w, padding=((0, 2**63 - 1),))", RuntimeError, r"\(8 \+ 0 \+ 9223372036854775807\)"),
+    ("conv2d(x, w, padding=((0, 2**63 - 1),))", ValueError, r"padding 9223372036854775807 is"),
     ("conv2d(x, w, dilation=2**62, padding='full')", RuntimeError, r"dilation 4611686018427387904"),
     ("conv2d(x, w, dilation=2**62, padding='same')", RuntimeError, r"dilation 4611686018427387904"),
 ]

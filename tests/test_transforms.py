@@ -64,6 +64,22 @@ def test_compile_does_not_specialise_on_sizes() -> None:
     assert counter.frame_count == 1
 
 
+def test_compile_does_not_specialise_on_the_stride() -> None:
+    counter = CompileCounter()
+
+    @torch.compile(backend=counter, fullgraph=True, dynamic=True)
+    def run(input: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+        same = torchconv.conv2d(input, weight, None, stride, "same")
+        return same, torchconv.conv_transpose2d(input, weight, None, stride, 1)
+
+    input, weight = torch.randn(2, 4, 9, 7), torch.randn(4, 4, 3, 3)
+    for stride in (2, 3, 5):
+        same, transposed = run(input, weight, stride)
+        close(same, torchconv.conv2d(input, weight, None, stride, "same"))
+        close(transposed, F.conv_transpose2d(input, weight, None, stride, 1))
+    assert counter.frame_count == 1
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_export_with_dynamic_sizes(strict: bool) -> None:
     net = Net().eval()

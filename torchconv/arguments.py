@@ -35,7 +35,7 @@ def _huge(number: int) -> bool:
 
     A traced size is not asked: the question would put a bound on it.
     """
-    return type(number) is int and not torch.compiler.is_compiling() and number > 2**62
+    return type(number) is int and not torch.compiler.is_compiling() and abs(number) > 2**62
 
 
 def spatial_size(tensor: Tensor) -> Sequence[int]:
@@ -50,16 +50,17 @@ def spatial_size(tensor: Tensor) -> Sequence[int]:
 
 def integer(call: str, name: str, value: Any, expected: str = "an int") -> int:
     """`value` as an int, whatever integer type it has."""
-    if isinstance(value, torch.SymInt):
-        return cast(int, value)  # does what an int does
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
-        raise TypeError(f"{call}: {name} must be {expected}, got {value!r}")
-    if not -(2**63) <= number < 2**63:
-        raise ValueError(f"{call}: {name} {number} does not fit into 64 bits")
+    if type(value) is int or isinstance(value, torch.SymInt):
+        number = cast(int, value)  # a SymInt does what an int does
+    else:
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            number = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{call}: {name} must be {expected}, got {value!r}") from None
+    if _huge(number):
+        raise ValueError(f"{call}: {name} {number} is too large")
     return number
 
 
@@ -184,6 +185,21 @@ def check_tensors(call: str, axes: int, weight_channels: str, **tensors: Any) ->
         )
 
 
+def check_alike(call: str, input: Tensor, **others: Tensor | None) -> None:
+    """One device and, where autocast will not see to that, one dtype."""
+    autocast = torch.is_autocast_enabled(input.device.type)
+    for name, other in others.items():
+        if other is None:
+            continue
+        if other.dtype != input.dtype and not autocast:
+            ours, theirs = (str(t.dtype).removeprefix("torch.") for t in (input, other))
+            raise RuntimeError(f"{call}: input is {ours} but {name} is {theirs}")
+        if other.device != input.device:
+            raise RuntimeError(
+                f"{call}: input is on {input.device} but {name} is on {other.device}"
+            )
+
+
 def forward_geometry(
     call: str,
     input: Tensor,
@@ -279,3 +295,13 @@ def _check_transposed_channels(call: str, input: Tensor, weight: Tensor, groups:
     else:
         return
     raise RuntimeError(f"{call}: {wrong}; input {tuple(input.shape)}, weight {tuple(weight.shape)}")
+
+
+def check_transposed_bias(call: str, weight: Tensor, bias: Tensor | None, groups: int) -> None:
+    """One entry for each output channel of a transposed convolution."""
+    channels = weight.shape[1] * groups
+    if bias is not None and (bias.dim() != 1 or bias.shape[0] != channels):
+        raise RuntimeError(
+            f"{call}: bias has shape {tuple(bias.shape)}, expected ({channels},), one entry for "
+            "each output channel"
+        )

@@ -6,7 +6,6 @@ turns words into numbers and calls the operator.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +16,9 @@ from torchconv._docs import CONV, CONV_TRANSPOSE, documented
 from torchconv.arguments import (
     Padding,
     Size,
+    check_alike,
     check_tensors,
+    check_transposed_bias,
     forward_geometry,
     transposed_geometry,
 )
@@ -36,7 +37,7 @@ def conv1d(
     mode: str = "cross_correlation",
     padding_mode: str = "zeros",
 ) -> Tensor:
-    """Slides the taps of `weight` over the one spatial axis of `input`.
+    """Slides the taps of `weight` over the spatial axis of `input`.
 
     {arguments}
 
@@ -255,19 +256,13 @@ def _conv(
     padding_mode: str,
 ) -> Tensor:
     """The general path of `function`, one of conv1d, conv2d and conv3d."""
-    if has_torch_function((input, weight, bias)):
-        return _overridden(
-            function,
-            input,
-            weight,
-            bias,
-            stride,
-            padding,
-            dilation,
-            groups,
-            mode=mode,
-            padding_mode=padding_mode,
+    tensors = (input, weight, bias)
+    if has_torch_function(tensors):
+        words = {"mode": mode, "padding_mode": padding_mode}
+        overridden: Tensor = handle_torch_function(
+            function, tensors, *tensors, stride, padding, dilation, groups, **words
         )
+        return overridden
     call = function.__name__
     check_tensors(
         call, axes, "out_channels, in_channels / groups", input=input, weight=weight, bias=bias
@@ -295,19 +290,11 @@ def _conv_transpose(
     mode: str,
 ) -> Tensor:
     """The one path of `function`, one of the conv_transpose functions."""
-    if has_torch_function((input, weight, bias)):
-        return _overridden(
-            function,
-            input,
-            weight,
-            bias,
-            stride,
-            padding,
-            output_padding,
-            groups,
-            dilation,
-            mode=mode,
-        )
+    tensors = (input, weight, bias)
+    if has_torch_function(tensors):
+        numbers = (stride, padding, output_padding, groups, dilation)
+        overridden: Tensor = handle_torch_function(function, tensors, *tensors, *numbers, mode=mode)
+        return overridden
     call = function.__name__
     check_tensors(
         call, axes, "in_channels, out_channels / groups", input=input, weight=weight, bias=bias
@@ -317,33 +304,10 @@ def _conv_transpose(
     geometry = transposed_geometry(
         call, input, weight, stride, padding, output_padding, groups, dilation, mode
     )
-    if bias is not None and tuple(bias.shape) != (weight.shape[1] * geometry.groups,):
-        raise RuntimeError(
-            f"{call}: bias has shape {tuple(bias.shape)}, expected "
-            f"({weight.shape[1] * geometry.groups},), one entry for each output channel"
-        )
-    autocast = torch.is_autocast_enabled(input.device.type)
-    for name, other in (("weight", weight), ("bias", bias)):
-        if other is not None and other.dtype != input.dtype and not autocast:
-            words = (str(t.dtype).removeprefix("torch.") for t in (input, other))
-            raise RuntimeError(f"{call}: input is {next(words)} but {name} is {next(words)}")
+    check_alike(call, input, weight=weight, bias=bias)
+    check_transposed_bias(call, weight, bias, geometry.groups)
     output: Tensor = torch.ops.torchconv.conv_input.default(input, weight, *geometry)
     if bias is not None:
         # Autocast casts what the operator is given; the bias is added outside of it.
         output = output + bias.to(output.dtype).view(-1, *[1] * axes)
     return output if batched else output.squeeze(0)
-
-
-def _overridden(
-    function: Callable[..., Tensor],
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    *arguments: Any,
-    **words: str,
-) -> Tensor:
-    """`function` as the __torch_function__ of a subclass, a mode or a tracer answers it."""
-    result: Tensor = handle_torch_function(
-        function, (input, weight, bias), input, weight, bias, *arguments, **words
-    )
-    return result
