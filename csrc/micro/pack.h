@@ -34,6 +34,7 @@ struct Run {
 // Calls f(run) for the runs that make up positions [first, first + count).
 template <typename F>
 void for_each_run(const Grid& grid, int64_t first, int64_t count, const F& f) {
+  if (count <= 0) return;
   Run run;
   run.n = first / grid.per_image;
   int64_t rest = first % grid.per_image;

@@ -202,11 +202,13 @@ struct Forward {
   }
 };
 
+bool writes_nothing(const Problem& p) { return p.batch * p.out_channels * p.output_positions() == 0; }
+
 }  // namespace
 
 template <typename T>
 void run_forward(Problem p, Operands operands, const Context& context) {
-  if (p.batch * p.out_channels * p.output_positions() == 0) return;
+  if (writes_nothing(p)) return;
   straighten_taps(&p, &operands.weight);
   simplify(&p, &operands);
   const ForwardPlan<T> plan(p, context.threads);
@@ -238,6 +240,7 @@ void run_forward(Problem p, Operands operands, const Context& context) {
 
 template <typename T>
 int64_t forward_scratch(const Problem& p, int threads) {
+  if (writes_nothing(p)) return 0;
   const ForwardPlan<T> plan(p, threads);
   Arena arena{nullptr};
   arena.take<T>(plan.shared ? plan.blocks_per_pass * plan.block_elements() : 0);

@@ -1,0 +1,88 @@
+"""The table of problems: one line each, with a name. Append only: a bug is fixed when a problem that
+failed is in here.
+
+A line is a problem line (csrc/core/text.h) without its result and dtype, which the tests supply.
+"""
+
+PROBLEMS = {
+    # Kernels
+    "point": "channels=1>1 input=1 kernel=1",
+    "1x1": "batch=2 channels=5>7 input=6x7 kernel=1x1 bias=1",
+    "1x1_strided": "batch=2 channels=5>7 input=6x7 kernel=1x1 stride=2x3",
+    "3x3": "batch=2 channels=3>4 input=8x9 kernel=3x3 padding=1x1 bias=1",
+    "2x4_even": "channels=3>4 input=8x9 kernel=2x4 padding=1x2",
+    "5x1_flat": "channels=3>4 input=8x9 kernel=5x1 padding=2x0",
+    "7x7_first_layer": "batch=2 channels=3>16 input=23x21 kernel=7x7 stride=2x2 padding=3x3 bias=1",
+    "kernel_is_input": "batch=2 channels=4>3 input=5x6 kernel=5x6",
+    "long_filter": "channels=1>2 input=300 kernel=129 padding=64",
+    # Axes
+    "1d": "batch=3 channels=4>6 input=33 kernel=3 padding=1 bias=1",
+    "1d_causal": "batch=2 channels=4>6 input=20 kernel=4 padding=6 dilation=2 output=20",
+    "3d": "batch=2 channels=2>3 input=5x6x7 kernel=3x2x3 padding=1x0x1 bias=1",
+    "3d_strided": "channels=2>3 input=7x6x7 kernel=3x2x3 stride=2x1x3 padding=1x1x0",
+    "width_one": "batch=2 channels=3>4 input=9x1 kernel=3x1 padding=1x0",
+    # Strides, dilations and their common divisors
+    "stride_2": "batch=2 channels=3>4 input=9x10 kernel=3x3 stride=2x2 padding=1x1 bias=1",
+    "stride_3_kernel_2": "channels=3>4 input=11x10 kernel=2x2 stride=3x3",
+    "stride_beyond_input": "channels=3>4 input=4x4 kernel=2x2 stride=9x7",
+    "dilation_2": "channels=3>4 input=11x12 kernel=3x3 dilation=2x2 padding=2x2",
+    "stride_2_dilation_2": "channels=3>4 input=11x12 kernel=3x3 stride=2x2 dilation=2x2",
+    "stride_4_dilation_6": "channels=2>3 input=40 kernel=5 stride=4 dilation=6 padding=7",
+    "stride_3_dilation_2": "channels=2>3 input=20x19 kernel=3x4 stride=3x3 dilation=2x2 padding=4x1",
+    # Padding: one-sided, negative, beyond the kernel; outputs beyond the natural size
+    "asymmetric": "channels=3>4 input=6x7 kernel=3x3 padding=2x0 output=7x8",
+    "crop": "channels=3>4 input=9x8 kernel=3x3 padding=-2x-1 output=4x5",
+    "crop_high": "channels=3>4 input=9x8 kernel=3x3 padding=0x1 output=3x4",
+    "far_padding": "channels=3>4 input=5x5 kernel=3x3 padding=6x5",
+    "output_all_padding": "channels=2>2 input=3x3 kernel=2x2 padding=9x9 output=4x4",
+    "output_padding": "channels=3>4 input=10x11 kernel=3x3 stride=3x3 padding=1x1 output=3x4",
+    # Groups
+    "grouped": "batch=2 channels=6>9 groups=3 input=7x6 kernel=3x3 padding=1x1 bias=1",
+    "depthwise": "batch=2 channels=5>5 groups=5 input=8x9 kernel=3x3 padding=1x1 bias=1",
+    "depthwise_even_kernel": "channels=5>5 groups=5 input=8x9 kernel=4x2 stride=2x1 padding=2x1",
+    "depthwise_multiplier": "channels=4>12 groups=4 input=8x9 kernel=3x3 padding=1x1",
+    "grouped_17": "channels=34>51 groups=17 input=4x5 kernel=3x3 padding=1x1",
+    # Both sides of each boundary: rows of a tile (4, 8), lanes and columns (4 .. 48), depth chunk
+    "tile_minus": "channels=3>7 input=47 kernel=3 padding=1",
+    "tile": "channels=4>8 input=48 kernel=3 padding=1 bias=1",
+    "tile_plus": "channels=5>9 input=49 kernel=3 padding=1",
+    "strip_across_images": "batch=5 channels=3>9 input=5x5 kernel=3x3 padding=1x1 bias=1",
+    "lanes": "channels=4>4 input=16 kernel=1",
+    "lanes_plus": "channels=4>4 input=17 kernel=1",
+    "chunk_minus": "channels=21>5 input=5x5 kernel=3x3 padding=1x1",
+    "chunk_plus": "channels=22>5 input=5x5 kernel=3x3 padding=1x1",
+    "deep": "channels=100>5 input=7x7 kernel=3x3 padding=1x1 bias=1",
+    "many_positions": "channels=2>3 input=33x32 kernel=3x3 padding=1x1",
+    "two_chunks_of_positions": "batch=3 channels=2>3 input=30x35 kernel=3x3 padding=1x1",
+    "wide_blocks": "channels=12>130 input=9x9 kernel=3x3 padding=1x1",
+    # Nothing
+    "empty_batch": "batch=0 channels=3>4 input=5x5 kernel=3x3",
+    "empty_output": "channels=3>4 input=5x5 kernel=3x3 output=0x3",
+    "no_input_channels": "batch=2 channels=0>4 input=5x5 kernel=3x3 bias=1",
+    # Folds
+    "reflect": "batch=2 channels=3>4 input=7x8 kernel=3x5 padding=1x2 padding_mode=reflect bias=1",
+    "reflect_full_reach": "channels=2>3 input=4x5 kernel=3x3 padding=3x4 padding_mode=reflect",
+    "replicate": "channels=3>4 input=5x6 kernel=3x3 stride=2x1 padding=4x3 padding_mode=replicate",
+    "replicate_of_one": "channels=2>3 input=1x2 kernel=3x3 padding=2x1 padding_mode=replicate",
+    "circular": "channels=3>4 input=6x7 kernel=3x3 padding=2x3 padding_mode=circular",
+    "circular_full_reach": "channels=2>3 input=3x4 kernel=3x3 padding=3x4 padding_mode=circular",
+    "fold_dilated_strided": (
+        "channels=2>3 input=9x9 kernel=3x3 stride=2x3 dilation=2x1 padding=3x2 padding_mode=reflect"
+    ),
+    "fold_1d": "channels=2>3 input=12 kernel=5 padding=4 padding_mode=circular",
+    # True convolution
+    "flip": "batch=2 channels=3>4 input=7x8 kernel=3x2 padding=1x1 flip=1 bias=1",
+    "flip_strided": "channels=3>4 input=9x8 kernel=3x4 stride=2x3 dilation=1x2 padding=2x3 flip=1",
+    "flip_3d_grouped": "channels=4>6 groups=2 input=4x5x6 kernel=2x3x2 padding=1x1x1 flip=1",
+    "flip_reflect": "channels=3>4 input=7x8 kernel=3x3 padding=2x2 padding_mode=reflect flip=1",
+}
+
+RESULTS = ("output", "input", "weight")
+
+
+def line(name: str, result: str = "output", dtype: str = "float32") -> str:
+    """The whole line of a named problem."""
+    fields = PROBLEMS[name]
+    if result != "output":
+        fields = fields.replace(" bias=1", "")
+    return f"{result} {dtype} {fields}"

@@ -1,0 +1,218 @@
+"""Every algorithm, forced by name, on every problem: exact values, and properties without an oracle."""
+
+import functools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from problems import PROBLEMS, RESULTS, line
+
+from torchconv import _C, testing
+
+DTYPES = ("float32", "float64", "bfloat16", "float16", "complex64", "complex128", "int32", "uint8")
+FLOATING = DTYPES[:6]
+
+
+def refuses(algorithm: str, problem_line: str) -> bool:
+    candidates = {c.name: c for c in _C.plan(problem_line).candidates}
+    return bool(candidates[algorithm].refusal)
+
+
+@functools.cache
+def cases(dtypes=DTYPES, results=RESULTS):
+    return [
+        pytest.param(algorithm, line(name, result, dtype), id=f"{name}-{result}-{dtype}-{algorithm}")
+        for name in PROBLEMS
+        for result in results
+        for dtype in dtypes
+        for algorithm in testing.algorithms()
+        if not refuses(algorithm, line(name, result, dtype))
+    ]
+
+
+def padded(x: torch.Tensor, p: dict) -> torch.Tensor:
+    """The input under its padding mode, cropped or padded on both sides to just what is read."""
+    pads: list[int] = []
+    for a in reversed(range(len(p["stride"]))):
+        last = (p["output_size"][a] - 1) * p["stride"][a] + (p["kernel_size"][a] - 1) * p["dilation"][a]
+        pads += [p["padding"][a], last - p["padding"][a] - (p["input_size"][a] - 1)]
+    mode = p["padding_mode"]
+    if mode == "zeros":
+        return F.pad(x, pads)
+    return F.pad(F.pad(x, [max(v, 0) for v in pads], mode=mode), [min(v, 0) for v in pads])
+
+
+def native(problem_line: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The same by torch's own convolution in float64, its gradients by torch's autograd."""
+    p = _C.parse(problem_line)
+    dtype = getattr(torch, p["dtype"])
+    wide = torch.complex128 if dtype.is_complex else torch.float64
+    t = {name: tensor.to(wide) for name, tensor in tensors.items()}
+    conv = (F.conv1d, F.conv2d, F.conv3d)[len(p["stride"]) - 1]
+
+    def forward(x, w):
+        w = w.flip(list(range(2, w.dim()))) if p["flip"] else w
+        args = (p["stride"], 0, p["dilation"], p["groups"])
+        return conv(padded(x, p), w, t.get("bias"), *args)
+
+    if p["result"] == "output":
+        return forward(t["input"], t["weight"]).to(dtype)
+    of = t[p["result"]].clone().requires_grad_()
+    y = forward(*(of if name == p["result"] else t[name] for name in ("input", "weight")))
+    # torch conjugates the other factor of a complex product, the operators do not.
+    (gradient,) = torch.autograd.grad(y, of, t["output"].conj())
+    return gradient.conj().resolve_conj().to(dtype)
+
+
+NATIVE_LACKS = ("empty_output", "no_input_channels", "empty_batch", "fold_1d")
+
+
+@pytest.mark.parametrize(("algorithm", "problem"), cases())
+def test_equals_the_defining_sum_exactly(algorithm, problem):
+    tensors = testing.from_line(problem)
+    with testing.algorithm(algorithm):
+        assert torch.equal(testing.run(problem, tensors), testing.reference(problem, tensors)), problem
+
+
+@pytest.mark.parametrize("result", RESULTS)
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if not name.startswith(("empty", "no_"))])
+def test_reference_equals_torch_exactly(name, dtype, result):
+    problem = line(name, result, dtype)
+    tensors = testing.from_line(problem)
+    assert torch.equal(testing.reference(problem, tensors), native(problem, tensors)), problem
+
+
+@pytest.mark.parametrize(("algorithm", "problem"), cases(FLOATING))
+def test_rounding_stays_within_its_bound(algorithm, problem):
+    tensors = testing.from_line(problem, integers=False)
+    exact = native_or_reference(problem, tensors)
+    with testing.algorithm(algorithm):
+        error = (testing.run(problem, tensors).to(exact.dtype) - exact).abs()
+    assert (error <= testing.error_bound(problem, tensors)).all(), problem
+
+
+def native_or_reference(problem, tensors):
+    dtype = problem.split()[1]
+    wide = "complex128" if dtype.startswith("complex") else "float64"
+    t = {name: tensor.to(getattr(torch, wide)) for name, tensor in tensors.items()}
+    return testing.reference(problem.replace(dtype, wide, 1), t)
+
+
+@pytest.mark.parametrize("algorithm", testing.algorithms())
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_three_operators_are_adjoint(name, algorithm):
+    """<conv(x, w), y> = <x, conv_input(y, w)> = <w, conv_weight(x, y)>, exactly on integers."""
+    tensors = testing.from_line(line(name, dtype="float64").replace(" bias=1", ""))
+    with testing.algorithm(algorithm):
+        forms = {
+            (testing.run(line(name, result, "float64").replace(" bias=1", ""), tensors)
+             * tensors[result]).sum().item()
+            for result in RESULTS
+        }  # fmt: skip
+    assert len(forms) == 1, (line(name), forms)
+
+
+@pytest.mark.parametrize("algorithm", testing.algorithms())
+@pytest.mark.parametrize("result", RESULTS)
+@pytest.mark.parametrize("name", ["3x3", "stride_2", "reflect", "grouped", "deep"])
+def test_is_linear(name, result, algorithm):
+    problem = line(name, result).replace(" bias=1", "")
+    one, two = (testing.from_line(problem, seed=seed) for seed in (1, 2))
+    varied = "weight" if result != "weight" else "output"
+    two = {**one, varied: two[varied]}
+    both = {**one, varied: 2 * one[varied] - 3 * two[varied]}
+    with testing.algorithm(algorithm):
+        combined = 2 * testing.run(problem, one) - 3 * testing.run(problem, two)
+        assert torch.equal(testing.run(problem, both), combined), problem
+
+
+@pytest.mark.parametrize("algorithm", testing.algorithms())
+def test_impulse_shows_the_taps(algorithm):
+    """A single one in the input prints the weight, turned, around its place."""
+    x = torch.zeros(1, 1, 7, 7)
+    x[0, 0, 3, 3] = 1
+    w = torch.arange(1.0, 10).reshape(1, 1, 3, 3)
+    zero, one = [0, 0], [1, 1]
+    with testing.algorithm(algorithm):
+        y = torch.ops.torchconv.conv(x, w, None, None, one, zero, one, 1, False)
+        flipped = torch.ops.torchconv.conv(x, w, None, None, one, zero, one, 1, True)
+    assert torch.equal(y[0, 0, 1:4, 1:4], w[0, 0].flip(0, 1))
+    assert torch.equal(flipped[0, 0, 1:4, 1:4], w[0, 0])
+    assert y.sum() == w.sum()
+
+
+@pytest.mark.parametrize("algorithm", testing.algorithms())
+@pytest.mark.parametrize("name", ["3x3", "deep", "strip_across_images", "reflect", "stride_2"])
+def test_nan_reaches_exactly_what_sees_it(name, algorithm):
+    problem = line(name)
+    tensors = testing.from_line(problem)
+    tensors["weight"] = tensors["weight"].abs() + 1
+    place = tuple(size // 2 for size in tensors["input"].shape)
+    mark = torch.zeros_like(tensors["input"])
+    mark[place] = 1
+    sees = testing.reference(problem, {"input": mark, "weight": tensors["weight"]}) != 0
+    tensors["input"][place] = float("nan")
+    with testing.algorithm(algorithm):
+        assert torch.equal(testing.run(problem, tensors).isnan(), sees), problem
+
+
+LAYOUTS = {
+    "channels_last": lambda t: t.to(memory_format=torch.channels_last) if t.dim() == 4 else t,
+    "transposed": lambda t: t.transpose(-1, -2).contiguous().transpose(-1, -2),
+    "batch_inside": lambda t: t.movedim(0, -1).contiguous().movedim(-1, 0),
+    "every_second": lambda t: torch.stack([t, t.new_full(t.shape, 99)], -1).flatten(-2)[..., ::2],
+    "expanded": lambda t: t[:1].expand_as(t),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("algorithm", testing.algorithms())
+@pytest.mark.parametrize("result", RESULTS)
+@pytest.mark.parametrize("name", ["1x1", "3x3", "3d", "grouped", "strip_across_images", "stride_2"])
+def test_any_layout_without_a_copy(name, result, algorithm, layout):
+    for dtype in ("float32", "bfloat16", "complex64"):
+        problem = line(name, result, dtype)
+        tensors = testing.from_line(problem)
+        laid_out = {k: LAYOUTS[layout](t) if k != "bias" else t for k, t in tensors.items()}
+        dense = {k: t.contiguous() for k, t in laid_out.items()}
+        before = {k: t.clone() for k, t in laid_out.items()}
+        with testing.algorithm(algorithm):
+            assert torch.equal(testing.run(problem, laid_out), testing.reference(problem, dense))
+        assert all(torch.equal(before[k], t) for k, t in laid_out.items())
+
+
+def test_both_algorithms_are_listed_and_really_run():
+    assert testing.algorithms() == ["gemm", "reference"]
+    x, w = torch.randn(1, 4, 9, 9), torch.randn(4, 4, 3, 3)
+    args = (None, None, [1, 1], [0, 0], [1, 1], 1, False)
+    results = []
+    for name in testing.algorithms():
+        with testing.algorithm(name):
+            results.append(torch.ops.torchconv.conv(x, w, *args))
+    # Sums in float and in double agree closely, but not in every bit.
+    assert not torch.equal(*results)
+    torch.testing.assert_close(*results)
+
+
+def test_a_forced_algorithm_that_refuses_says_why():
+    x = torch.ones(1, 1, 3, dtype=torch.int32)
+    with testing.algorithm("gemm"), pytest.raises(RuntimeError, match=r"gemm was forced .*int32"):
+        torch.ops.torchconv.conv(x, x, None, None, [1], [0], [1], 1, False)
+
+
+@pytest.mark.parametrize("result", RESULTS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex128"])
+def test_scratch_is_bounded_whatever_the_problem(dtype, result):
+    huge = (
+        "batch=64 channels=4096>4096 input=512x512 kernel=3x3 padding=1x1",
+        "batch=64 channels=8192>8192 groups=8192 input=256x256 kernel=51x51 padding=25x25",
+        "channels=1>1 input=10000000 kernel=4000001 padding=100",
+        "batch=4096 channels=3>64 input=7x7 kernel=7x7",
+        "channels=65536>65536 input=4x4 kernel=1x1",
+    )
+    for fields in huge:
+        for threads in (1, 2, 64):
+            plan = _C.plan(f"{result} {dtype} {fields}", threads)
+            for candidate in plan.candidates:
+                assert candidate.scratch_bytes <= threads * 2**21, (candidate.name, plan.problem)
