@@ -37,7 +37,7 @@ CONV = """On every axis, for an output index o, a tap t and an input index i::
     Raises:
         RuntimeError: sizes, ranks, dtypes or devices that do not fit together.
         TypeError: an argument of the wrong type.
-        ValueError: a mode or padding_mode that is none of the words, a number past 2**62."""
+        ValueError: a mode or padding_mode that is none of the words, a number of over 64 bits."""
 
 CONV_TRANSPOSE = """The gradient of a convolution by its input, as a layer: each input element
     stamps the taps onto the output, `stride` apart. On every axis::
@@ -65,7 +65,7 @@ CONV_TRANSPOSE = """The gradient of a convolution by its input, as a layer: each
     Raises:
         RuntimeError: sizes, ranks, dtypes or devices that do not fit together.
         TypeError: an argument of the wrong type.
-        ValueError: a mode that is none of the words, a number past 2**62."""
+        ValueError: a mode that is none of the words, a number of over 64 bits."""
 
 
 LAYER = """Arguments, initialisation, parameters, attributes and state_dict are those of the layer

@@ -30,12 +30,13 @@ class Geometry(NamedTuple):
     padding_mode: str
 
 
-def _huge(number: int) -> bool:
+def _huge(number: int, bits: int = 62) -> bool:
     """Whether arithmetic here (Python's ints have no end) has left what the operators can take.
 
     A traced size is not asked: the question would put a bound on it.
     """
-    return type(number) is int and not torch.compiler.is_compiling() and abs(number) > 2**62
+    traced = type(number) is not int or torch.compiler.is_compiling()
+    return not traced and not -(2**bits) <= number < 2**bits
 
 
 def spatial_size(tensor: Tensor) -> Sequence[int]:
@@ -59,7 +60,7 @@ def integer(call: str, name: str, value: Any, expected: str = "an int") -> int:
             number = operator.index(value)
         except TypeError:
             raise TypeError(f"{call}: {name} must be {expected}, got {value!r}") from None
-    if _huge(number):
+    if _huge(number, bits=63):
         raise ValueError(f"{call}: {name} {number} is too large")
     return number
 
@@ -69,11 +70,11 @@ def integers(call: str, name: str, value: Any, axes: int) -> list[int]:
     expected = "an int or a tuple of ints"
     if not isinstance(value, tuple | list):
         return [integer(call, name, value, expected)] * axes
+    numbers = [integer(call, name, entry, expected) for entry in value]
     if len(value) not in (1, axes):
         raise RuntimeError(
             f"{call}: {name} has {len(value)} entries, expected 1 or {axes}: {tuple(value)}"
         )
-    numbers = [integer(call, name, entry, expected) for entry in value]
     return numbers * axes if len(value) == 1 else numbers
 
 
