@@ -279,7 +279,7 @@ def transposed_geometry(
                 f"got output_padding {e}, stride {s}, dilation {d} on axis {axis}"
             )
         size.append((n - 1) * s - 2 * p + d * (k - 1) + e + 1)
-        if n < 1 or k < 1 or size[axis] < 1 or _huge(size[axis]):
+        if n < 1 or k < 1 or size[axis] < 0 or _huge(size[axis]):
             raise RuntimeError(
                 f"{call}: output size {size[axis]} is out of range: ({n} - 1) * {s} - 2 * {p} + "
                 f"{d} * ({k} - 1) + {e} + 1 on axis {axis}"
