@@ -308,8 +308,8 @@ def _conv_transpose(
     check_transposed_bias(call, weight, bias, geometry.groups)
     output: Tensor = torch.ops.torchconv.conv_input.default(input, weight, *geometry)
     if bias is not None:
-        # Autocast casts what the operator is given; the bias is added outside of it. Its gradient is
-        # a sum, and torch has none of complex32.
+        # Autocast casts what the operator is given; the bias is added outside of it.
+        # Its gradient is a sum, and torch has none of complex32.
         dtype = output.dtype
         wide = torch.complex64 if dtype == torch.complex32 else dtype
         output = (output + bias.to(wide).view(-1, *[1] * axes)).to(dtype)
