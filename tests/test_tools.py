@@ -87,6 +87,13 @@ def test_large_workloads_are_cut_down_and_say_so():
     assert "axis 2 of 1316" in fit(WORKLOADS["video_vae_conv3d_pt132300"], 20.0).note
 
 
+def test_regime_is_of_the_published_shape():
+    workload = WORKLOADS["unet2d_c256k256_138"]
+    (case,) = bench.cases([workload], ["float32"], ["output"], max_gflop=0.3)
+    assert case.regime == "dense_3x3"
+    assert classify(case.workload).name == "dense_3x3_small"
+
+
 def test_batch_is_replaced_everywhere():
     workload = with_batch(WORKLOADS["mbv2_stem"], 2)
     assert (workload.input[0], workload.output[0], workload.note) == (2, 2, "batch 8 -> 2")

@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from torchconv.explain import plan
 from torchconv.tools import bench, overhead, report
 from torchconv.tools.calls import TOLERANCES
 from torchconv.tools.regimes import REGIMES, classify
-from torchconv.tools.workloads import RESULTS, SHIPPED, Workload, fit, from_line, load, with_batch
+from torchconv.tools.workloads import RESULTS, SHIPPED, Workload, from_line, load, with_batch
+
+Selection = tuple[list[Workload], Sequence[str], Sequence[str]]
 
 EXIT_ERRORS = 1
 EXIT_INTERRUPTED = 130  # as shells report SIGINT
@@ -135,28 +137,33 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _cases(options: argparse.Namespace) -> list[bench.Case]:
-    def prepared(workload: Workload) -> Workload:
-        return fit(with_batch(workload, options.batch or workload.input[0]), options.max_gflop)
+    cases = []
+    for workloads, dtypes, results in _selected(options):
+        cases += bench.cases(
+            [with_batch(workload, options.batch or workload.input[0]) for workload in workloads],
+            options.dtype or dtypes,
+            options.result or results,
+            options.algorithm or [bench.PLANNED],
+            max_gflop=options.max_gflop,
+        )
+    if not cases:
+        raise ValueError("no case: no workload fits the options, or the algorithm refuses them")
+    return cases
 
-    algorithms = options.algorithm or [bench.PLANNED]
-    found = []
-    if options.problem:
-        for line in options.problem:
-            workload, result, dtype = from_line(line)
-            dtypes, results = options.dtype or [dtype], options.result or [result]
-            found += bench.cases([prepared(workload)], dtypes, results, algorithms)
-    else:
+
+def _selected(options: argparse.Namespace) -> Iterator[Selection]:
+    """Workloads, with the dtypes and results to measure where the user names none."""
+    for line in options.problem or ():
+        workload, result, dtype = from_line(line)
+        yield [workload], [dtype], [result]
+    if not options.problem:
         regimes = options.regime or REGIMES
         chosen = [
-            prepared(workload)
+            workload
             for workload in load(options.workloads)
             if fnmatch(workload.name, options.name) and classify(workload).name in regimes
         ]
-        dtypes, results = options.dtype or ["float32"], options.result or RESULTS
-        found += bench.cases(chosen, dtypes, results, algorithms)
-    if not found:
-        raise ValueError("no case: no workload fits the options, or the algorithm refuses them")
-    return found
+        yield chosen, ["float32"], RESULTS
 
 
 def _measure(cases: list[bench.Case], into: report.Report, options: argparse.Namespace) -> bool:

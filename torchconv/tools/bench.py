@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +15,7 @@ from torchconv.tools.calls import Tensors, difference, native_call, our_call, te
 from torchconv.tools.measure import interleave
 from torchconv.tools.regimes import classify
 from torchconv.tools.report import Record
-from torchconv.tools.workloads import Workload
+from torchconv.tools.workloads import Workload, fit
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 PLANNED = ""  # the algorithm that the planner picks
@@ -22,6 +24,7 @@ PLANNED = ""  # the algorithm that the planner picks
 @dataclass(frozen=True, kw_only=True)
 class Case:
     workload: Workload
+    regime: str  # of the published shape, whatever was cut from it
     dtype: str
     result: str
     algorithm: str = PLANNED  # forced by name
@@ -36,18 +39,25 @@ def cases(
     dtypes: Sequence[str],
     results: Sequence[str],
     algorithms: Sequence[str] = (PLANNED,),
+    *,
+    max_gflop: float = math.inf,
 ) -> list[Case]:
-    """All combinations, without those that a forced algorithm refuses."""
+    """All combinations, cut down to ``max_gflop``, without those a forced algorithm refuses."""
     found = []
-    for workload in workloads:
-        for dtype in dtypes:
-            for result in results:
-                usable = {PLANNED} | _usable(workload.line(result, dtype))
-                found += [
-                    Case(workload=workload, dtype=dtype, result=result, algorithm=algorithm)
-                    for algorithm in algorithms
-                    if algorithm in usable
-                ]
+    for workload, dtype, result in itertools.product(workloads, dtypes, results):
+        fitted = fit(workload, max_gflop)
+        usable = {PLANNED} | _usable(fitted.line(result, dtype))
+        found += [
+            Case(
+                workload=fitted,
+                regime=classify(workload).name,
+                dtype=dtype,
+                result=result,
+                algorithm=algorithm,
+            )
+            for algorithm in algorithms
+            if algorithm in usable
+        ]
     return found
 
 
@@ -89,7 +99,7 @@ def measure(case: Case, given: Tensors, *, time_limit_s: float) -> Record:
             error = str(failure).splitlines()[0]
     return Record(
         name=case.workload.name,
-        regime=classify(case.workload).name,
+        regime=case.regime,
         dtype=case.dtype,
         result=case.result,
         line=case.line,

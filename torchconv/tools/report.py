@@ -182,7 +182,7 @@ def _means(records: list[Record], targets: list[float | None]) -> str:
         mean = geometric_mean(ratios(records, result))
         shown = f"{mean:.2f}" if mean is not None else "-"
         cells.append(f"{shown:>13}{f'({target:g})' if target else '':>7}")
-    return "".join(cells)
+    return "".join(cells).rstrip()
 
 
 def comparison(new: Report, old: Report) -> str:
