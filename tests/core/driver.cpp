@@ -3,6 +3,9 @@
 //
 //     driver [threads] [repetitions]  < lines
 //
+// The reference itself is held to what needs no oracle: the three operators are adjoint,
+// <conv(x, w), y> = <x, conv_input(y, w)> = <w, conv_weight(x, y)>.
+//
 // Operands are small integers, so float sums are exact and compared with ==. The result is poisoned
 // with NaN before, and fenced: its buffer and the scratch have guards on both sides.
 #include <algorithm>
@@ -133,6 +136,34 @@ double run(const Algorithm& algorithm, const Problem& p, Tensors* tensors, int r
   return best_s;
 }
 
+double dot(const Fenced& a, const Fenced& b) {
+  double sum = 0, x, y;
+  for (int64_t i = 0; i < a.size(); i += 8) {
+    std::memcpy(&x, a.bytes.data() + kGuard + i, 8);
+    std::memcpy(&y, b.bytes.data() + kGuard + i, 8);
+    sum += x * y;
+  }
+  return sum;
+}
+
+bool is_adjoint(const Algorithm& algorithm, Problem p) {
+  p.dtype = DType::float64;
+  p.bias = false;
+  Tensors given(p);
+  double forms[3];
+  for (Result result : {Result::output, Result::input, Result::weight})
+    fill(p, &given.of(result), 7 + unsigned(result));
+  for (Result result : {Result::output, Result::input, Result::weight}) {
+    Tensors tensors = given;
+    std::fill_n(tensors.of(result).data(), tensors.of(result).size(), kPoison);
+    p.result = result;
+    bool fenced;
+    run(algorithm, p, &tensors, 1, &fenced);
+    forms[int(result)] = dot(tensors.of(result), given.of(result));
+  }
+  return forms[0] == forms[1] && forms[1] == forms[2];
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -147,6 +178,10 @@ int main(int argc, char** argv) {
       std::printf("FAIL %s: %s\n", line.c_str(), wrong.c_str());
       ++failures;
       continue;
+    }
+    if (!is_adjoint(*algorithms().back(), p)) {
+      std::printf("FAIL the reference is not adjoint: %s\n", to_text(p).c_str());
+      ++failures;
     }
     Tensors expected(p);
     for (Result result : {Result::output, Result::input, Result::weight})

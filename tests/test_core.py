@@ -1,0 +1,148 @@
+"""The kernel core alone, without torch: a driver program runs every algorithm on every problem with
+poisoned results and fenced buffers, and must turn red when a fault is planted in the sources.
+"""
+
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from problems import PROBLEMS, RESULTS, line
+
+ROOT = Path(__file__).parent.parent
+COMPILER = os.environ.get("CXX", "g++")
+DTYPES = ("float32", "float64", "bfloat16", "float16", "complex64", "complex128", "int8", "int64")
+LINES = [line(name, result, dtype) for name in PROBLEMS for result in RESULTS for dtype in DTYPES]
+
+pytestmark = pytest.mark.skipif(not shutil.which(COMPILER), reason=f"no compiler {COMPILER}")
+
+
+def build(csrc: Path, folder: Path, flags: list[str], known: dict[str, Path]) -> Path:
+    """Compiles the core of `csrc`, with no include path but its own, and links the driver.
+
+    Sources named in `known` are taken as already compiled; the others are added to it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    floors = ("core", "micro", "algo", "plan")
+    sources = [p for floor in floors for p in sorted((csrc / floor).rglob("*.cpp"))]
+    sources.append(ROOT / "tests" / "core" / "driver.cpp")
+
+    def compile_one(source: Path) -> Path:
+        name = str(source.relative_to(csrc)) if source.is_relative_to(csrc) else source.name
+        if name in known:
+            return known[name]
+        built = folder / (name.replace("/", "_") + ".o")
+        command = [COMPILER, "-std=c++20", *flags, f"-I{csrc}", "-c", str(source), "-o", str(built)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        known[name] = built
+        return built
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compile_one, sources))
+    program = folder / "driver"
+    subprocess.run([COMPILER, *flags, *objects, "-o", program, "-lpthread"], check=True)
+    return program
+
+
+PLAIN = ["-O1"]
+SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+
+
+def drive(program: Path, lines: list[str], threads: int = 2, **environment: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [program, str(threads)],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def objects():
+    """The compiled sources, by name, once `plain` has been built."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def plain(objects, tmp_path_factory):
+    return build(ROOT / "csrc", tmp_path_factory.mktemp("plain"), PLAIN, objects)
+
+
+@pytest.mark.parametrize("target", ["avx512", "avx2", "baseline"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_problem_on_every_target(plain, target, threads):
+    """A target that this machine lacks falls back to the best it has."""
+    status, output = drive(plain, LINES, threads, TORCHCONV_TARGET=target)
+    assert status == 0, [text for text in output.splitlines() if not text.startswith("ok")]
+    assert output.count("ok   gemm") >= len(LINES) * 3 // 4 - len(PROBLEMS)
+
+
+def test_a_bad_line_is_reported_not_run(plain):
+    status, output = drive(plain, ["output float32 channels=1>1 input=2 kernel=3"])
+    assert status == 1
+    assert "more than the padded input of 2" in output
+
+
+@pytest.mark.long
+def test_under_sanitizers(tmp_path):
+    program = build(ROOT / "csrc", tmp_path, SANITIZED, {})
+    for target in ("avx512", "avx2", "baseline"):
+        status, output = drive(program, LINES, TORCHCONV_TARGET=target)
+        assert status == 0, output[-3000:]
+
+
+# Faults that a convolution is prone to: (file, what stands there, what is planted).
+FAULTS = {
+    "none": ("micro/target.cpp", "", ""),  # the control, which must stay green
+    "padding_off_by_one": (
+        "micro/pack.cpp",
+        "x.stride - x.padding + tap[last]",
+        "x.stride - x.padding + 1 + tap[last]",
+    ),
+    "edge_dropped": ("micro/pack.cpp", "/ x.stride + 1 : 0", "/ x.stride : 0"),
+    "edge_not_cleared": ("micro/pack.cpp", "zero(to, to_row, channels, in.begin);", ""),
+    "taps_reversed": ("micro/pack.cpp", "++tap[a] < p.axis[a].kernel_size", "false"),
+    "row_tail_dropped": ("algo/gemm/forward.cpp", "r < b.count;", "r + kernel.rows <= b.count;"),
+    "depth_chunk_lost": ("algo/gemm/forward.cpp", "k0 > 0 ||", "false ||"),
+    "bias_forgotten": ("algo/gemm/forward.cpp", "if (!operands.bias.data) return;", "return;"),
+    "strip_tail_dropped": (
+        "algo/gemm/forward.cpp",
+        "strips = ceil_div(positions, columns);",
+        "strips = std::max<int64_t>(positions / columns, 1);",
+    ),
+    "tail_not_cleared": (
+        "algo/gemm/weight.cpp",
+        "clear_tail(worker.patches, columns, count, depth);",
+        "",
+    ),
+    "split_lost": ("algo/gemm/weight.cpp", "int64_t s = 1; s < plan", "int64_t s = 2; s < plan"),
+    "conjugated": ("algo/gemm/weight.cpp", "sums[j] -= sums[row", "sums[j] += sums[row"),
+    "sums_start_anywhere": (
+        "algo/gemm/forward.cpp",
+        "T start[kMaxRows];",
+        "T start[kMaxRows];\n        continue;",
+    ),
+    "fold_replaces": ("core/relabel.cpp", "p.accumulate = number >= used;", ""),
+    "gaps_left": ("core/relabel.cpp", "!= x.stride) return true;", "!= x.stride) return false;"),
+    "straightened_twice": ("core/relabel.cpp", "x.dilation = -x.dilation;", ""),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_turns_the_driver_red(plain, objects, fault, tmp_path):
+    file, before, after = FAULTS[fault]
+    csrc = tmp_path / "csrc"
+    shutil.copytree(ROOT / "csrc", csrc)
+    text = (csrc / file).read_text()
+    assert before in text, f"the fault no longer fits {file}"
+    (csrc / file).write_text(text.replace(before, after) if before else text)
+    known = {name: path for name, path in objects.items() if name != file}
+    program = build(csrc, tmp_path / "build", PLAIN, known)
+    status, output = drive(program, LINES)
+    assert (status == 0) == (not before), output[-2000:]
