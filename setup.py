@@ -7,7 +7,7 @@ binary serves every machine of its architecture and no flag here may name one.
 from pathlib import Path
 
 from setuptools import setup
-from torch.utils.cpp_extension import BuildExtension, CppExtension
+from torch.utils.cpp_extension import BuildExtension, CppExtension, include_paths
 
 ROOT = Path(__file__).parent
 SOURCES = sorted(
@@ -17,6 +17,7 @@ SOURCES = sorted(
 )
 FLAGS = [
     "-O3",
+    "-g0",
     "-fopenmp",
     "-fvisibility=hidden",
     "-Wall",
@@ -24,6 +25,8 @@ FLAGS = [
     # A stand-in for a header that torch's wheel includes and lacks; a real one is found first.
     "-idirafter",
     str(ROOT / "csrc" / "torch" / "stub"),
+    # Warnings are for this project's files, not for torch's headers.
+    *(flag for path in include_paths() for flag in ("-isystem", path)),
 ]
 
 setup(

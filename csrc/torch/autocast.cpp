@@ -7,7 +7,7 @@ namespace torchconv {
 namespace {
 
 template <c10::DeviceType device, c10::DispatchKey key>
-Tensor autocast(c10::DispatchKeySet, const Arguments<SymInt>& arguments) {
+Tensor autocast(c10::DispatchKeySet, const Arguments& arguments) {
   const c10::impl::ExcludeDispatchKeyGuard without_autocast(key);
   const at::ScalarType dtype = at::autocast::get_autocast_dtype(device);
   const auto cast = [dtype](const auto& tensor) {
@@ -20,10 +20,10 @@ Tensor autocast(c10::DispatchKeySet, const Arguments<SymInt>& arguments) {
 }  // namespace
 
 TORCH_LIBRARY_IMPL(torchconv, AutocastCPU, library) {
-  implement<SymInt, autocast<c10::DeviceType::CPU, c10::DispatchKey::AutocastCPU>>(library);
+  implement<autocast<c10::DeviceType::CPU, c10::DispatchKey::AutocastCPU>>(library);
 }
 TORCH_LIBRARY_IMPL(torchconv, AutocastCUDA, library) {
-  implement<SymInt, autocast<c10::DeviceType::CUDA, c10::DispatchKey::AutocastCUDA>>(library);
+  implement<autocast<c10::DeviceType::CUDA, c10::DispatchKey::AutocastCUDA>>(library);
 }
 
 }  // namespace torchconv

@@ -41,12 +41,12 @@ struct SavedCall {
     visit(self.padding_mode);
   }
 
-  Geometry<SymInt> geometry() const {
+  Geometry geometry() const {
     return {stride, padding, dilation, groups, flip, padding_mode};
   }
 };
 
-SavedCall save(const Arguments<SymInt>& arguments) {
+SavedCall save(const Arguments& arguments) {
   const auto& geometry = arguments.geometry;
   return {int64_t(arguments.result),
           spatial_size(arguments.first).vec(),
@@ -63,10 +63,12 @@ SavedCall save(const Arguments<SymInt>& arguments) {
 Tensor bias_gradient(const Tensor& gradient) {
   at::DimVector dims{0};
   for (int64_t dim = 2; dim < gradient.dim(); ++dim) dims.push_back(dim);
+  if (gradient.scalar_type() == at::kComplexHalf)  // which at::sum does not know
+    return gradient.to(at::kComplexFloat).sum(dims).to(at::kComplexHalf);
   return gradient.sum(dims);
 }
 
-using Needed = std::array<bool, 3>;  // a gradient for the first tensor, the second, the bias
+using Needed = std::vector<bool>;  // a gradient for the first tensor, the second, the bias
 
 // A function of its arguments alone, so that compiled autograd can put it into a graph. A tensor
 // whose use is not needed may be undefined.
@@ -183,7 +185,7 @@ variable_list ConvBackward::apply_with_saved(const variable_list& incoming,
 }
 
 // The backward of a call, or null where no argument asks for a gradient.
-NodePointer<ConvBackward> make_backward(const Arguments<SymInt>& arguments) {
+NodePointer<ConvBackward> make_backward(const Arguments& arguments) {
   const auto& [result, first, second, bias, result_size, geometry] = arguments;
   if (!torch::autograd::compute_requires_grad(first, second, bias)) return nullptr;
   auto node = make_node<ConvBackward>();
@@ -196,7 +198,7 @@ NodePointer<ConvBackward> make_backward(const Arguments<SymInt>& arguments) {
 
 // The tangent of a result: the operator is linear in each tensor, so a sum with each tangent in its
 // tensor's place, the others primal. Undefined where nothing has a tangent.
-Tensor tangent(const Arguments<SymInt>& arguments, const Tensor& result) {
+Tensor tangent(const Arguments& arguments, const Tensor& result) {
   const Tensor& first = arguments.first;
   const Tensor& second = arguments.second;
   const OptionalTensor& bias = arguments.bias;
@@ -217,7 +219,7 @@ Tensor tangent(const Arguments<SymInt>& arguments, const Tensor& result) {
   return sum;
 }
 
-Tensor autograd(c10::DispatchKeySet keys, const Arguments<SymInt>& arguments) {
+Tensor autograd(c10::DispatchKeySet keys, const Arguments& arguments) {
   const NodePointer<ConvBackward> node = make_backward(arguments);
   Tensor result;
   {
@@ -232,6 +234,6 @@ Tensor autograd(c10::DispatchKeySet keys, const Arguments<SymInt>& arguments) {
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(torchconv, Autograd, library) { implement<SymInt, autograd>(library); }
+TORCH_LIBRARY_IMPL(torchconv, Autograd, library) { implement<autograd>(library); }
 
 }  // namespace torchconv

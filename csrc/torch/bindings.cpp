@@ -18,6 +18,7 @@ namespace torchconv {
 namespace {
 
 using List = std::vector<int64_t>;
+using SymList = std::vector<SymInt>;
 
 // What Python sees of a Plan: values that outlive the process and can be pickled.
 struct PlanRecord {
@@ -86,21 +87,22 @@ Result parse_result(const std::string& word) {
 std::string check_call(const std::string& result, at::ScalarType dtype,
                        const std::optional<List>& input, const std::optional<List>& weight,
                        const std::optional<List>& output, const std::optional<List>& bias,
-                       const std::optional<List>& result_size, const List& stride,
-                       const List& padding, const List& dilation, int64_t groups, bool flip,
+                       const std::optional<SymList>& result_size, const SymList& stride,
+                       const SymList& padding, const SymList& dilation, int64_t groups, bool flip,
                        const std::string& padding_mode) {
-  Call call = begin_call(parse_result(result), dtype,
-                         {stride, padding, dilation, groups, flip, padding_mode});
-  const auto set = [](Sizes& target, const std::optional<List>& list) {
-    if (list) target = sizes(*list);
-    return list.has_value();
-  };
-  set(call.input, input);
-  set(call.weight, weight);
-  set(call.output, output);
-  call.has_bias = set(call.bias, bias);
-  call.has_result_size = set(call.result_size, result_size);
-  return to_text(checked_problem(call));
+  const auto given = [](const std::optional<List>& list) { return list ? sizes(*list) : Sizes{}; };
+  Call call;
+  call.result = parse_result(result);
+  call.dtype = core_dtype(dtype);
+  call.input = given(input);
+  call.weight = given(weight);
+  call.output = given(output);
+  call.bias = given(bias);
+  call.has_bias = bias.has_value();
+  at::OptionalSymIntArrayRef size;
+  if (result_size) size = *result_size;
+  return to_text(
+      checked_problem(call, size, {stride, padding, dilation, groups, flip, padding_mode}));
 }
 
 void force(const std::string& name) {

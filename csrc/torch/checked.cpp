@@ -6,14 +6,19 @@ namespace torchconv {
 namespace {
 
 // "conv2d", "conv_input" or "conv_weight", as check() opens its sentences.
-template <typename Int>
-std::string caller(Result result, const Geometry<Int>& geometry) {
+std::string caller(Result result, const Geometry& geometry) {
   if (result != Result::output) return std::string("conv_") + name(result);
   return "conv" + std::to_string(geometry.stride.size()) + "d";
 }
 
 std::string dtype_name(at::ScalarType dtype) {
   return std::string(c10::getDtypeNames(dtype).first);
+}
+
+at::DimVector numbers(c10::SymIntArrayRef list) {
+  at::DimVector values;
+  for (const SymInt& entry : list) values.push_back(entry.guard_int(__FILE__, __LINE__));
+  return values;
 }
 
 }  // namespace
@@ -37,8 +42,7 @@ DType core_dtype(at::ScalarType dtype) {
   }
 }
 
-template <typename Int>
-void require_alike(const Arguments<Int>& arguments) {
+void require_alike(const Arguments& arguments) {
   const Tensor& first = arguments.first;
   const auto require = [&](const char* word, const Tensor& tensor) {
     const auto text = [&] {
@@ -55,43 +59,40 @@ void require_alike(const Arguments<Int>& arguments) {
   if (arguments.bias) require("bias", *arguments.bias);
   core_dtype(first.scalar_type());
 }
-template void require_alike(const Arguments<int64_t>&);
-template void require_alike(const Arguments<SymInt>&);
 
-Call begin_call(Result result, at::ScalarType dtype, const Geometry<int64_t>& geometry) {
+Problem checked_problem(Call call, at::OptionalSymIntArrayRef result_size,
+                        const Geometry& geometry) {
   const std::string_view mode = geometry.padding_mode;
-  Call call;
-  call.result = result;
-  call.dtype = core_dtype(dtype);
   TORCH_CHECK(parse_padding_mode(mode.data(), int64_t(mode.size()), &call.padding_mode),
-              caller(result, geometry), ": padding_mode must be 'zeros', 'reflect', 'replicate' ",
-              "or 'circular', got '", mode, "'");
+              caller(call.result, geometry), ": padding_mode must be 'zeros', 'reflect', ",
+              "'replicate' or 'circular', got '", mode, "'");
   call.flip = geometry.flip;
-  call.stride = sizes(geometry.stride);
-  call.padding = sizes(geometry.padding);
-  call.dilation = sizes(geometry.dilation);
-  call.groups = geometry.groups;
-  return call;
-}
+  const at::DimVector size = numbers(result_size.value_or(c10::SymIntArrayRef()));
+  const at::DimVector stride = numbers(geometry.stride), padding = numbers(geometry.padding),
+                      dilation = numbers(geometry.dilation);
+  call.has_result_size = result_size.has_value();
+  call.result_size = sizes(size);
+  call.stride = sizes(stride);
+  call.padding = sizes(padding);
+  call.dilation = sizes(dilation);
+  call.groups = geometry.groups.guard_int(__FILE__, __LINE__);
 
-Problem checked_problem(const Call& call) {
   Problem problem;
   const std::string wrong = check(call, &problem);
   TORCH_CHECK(wrong.empty(), wrong);
   return problem;
 }
 
-Problem checked_problem(const Arguments<int64_t>& arguments) {
-  const Result result = arguments.result;
-  Call call = begin_call(result, arguments.first.scalar_type(), arguments.geometry);
+Problem checked_problem(const Arguments& arguments) {
+  Call call;
+  call.result = arguments.result;
+  call.dtype = core_dtype(arguments.first.scalar_type());
   Sizes* const tensors[3] = {&call.output, &call.input, &call.weight};
-  *tensors[int(first_of(result))] = sizes(arguments.first.sizes());
-  *tensors[int(second_of(result))] = sizes(arguments.second.sizes());
+  *tensors[int(first_of(call.result))] = sizes(arguments.first.sizes());
+  *tensors[int(second_of(call.result))] = sizes(arguments.second.sizes());
   call.has_bias = arguments.bias.has_value();
   if (call.has_bias) call.bias = sizes(arguments.bias->sizes());
-  call.has_result_size = arguments.result_size.has_value();
-  if (call.has_result_size) call.result_size = sizes(*arguments.result_size);
-  return checked_problem(call);
+  return checked_problem(call, arguments.result_size, arguments.geometry);
 }
 
 at::DimVector result_size(const Problem& problem) {

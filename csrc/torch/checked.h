@@ -15,16 +15,15 @@ DType core_dtype(at::ScalarType dtype);
 
 // Throws unless all tensors are on one device and of one supported dtype. Every kernel asks this
 // first: the dispatcher itself would run conv(cpu tensor, meta tensor).
-template <typename Int>
-void require_alike(const Arguments<Int>& arguments);
+void require_alike(const Arguments& arguments);
 
-// A call without its tensors and the size of its result.
-Call begin_call(Result result, at::ScalarType dtype, const Geometry<int64_t>& geometry);
 inline Sizes sizes(at::IntArrayRef list) { return {list.data(), int64_t(list.size())}; }
 
-// Throws check()'s sentence, or returns the problem.
-Problem checked_problem(const Call& call);
-Problem checked_problem(const Arguments<int64_t>& arguments);
+// Throws check()'s sentence, or returns the problem. `call` has the result, the dtype and the sizes
+// of the tensors; the rest of it is filled in from the other arguments, all of them numbers.
+Problem checked_problem(Call call, at::OptionalSymIntArrayRef result_size,
+                        const Geometry& geometry);
+Problem checked_problem(const Arguments& arguments);
 
 // The sizes of the tensor that a problem makes.
 at::DimVector result_size(const Problem& problem);

@@ -35,7 +35,7 @@ void parallel(int64_t tasks, int threads, const void* closure,
 // unmaterialised; algorithms write the result alone.
 void* readable(const Tensor& tensor) { return const_cast<void*>(tensor.const_data_ptr()); }
 
-Operands operands(const Problem& problem, const Arguments<int64_t>& arguments, Tensor& result) {
+Operands operands(const Problem& problem, const Arguments& arguments, Tensor& result) {
   const Tensor* tensors[3] = {};
   void* data[3] = {};
   const auto place = [&](Result which, const Tensor& tensor, void* elements) {
@@ -74,10 +74,10 @@ void run(const Problem& problem, const Operands& operands) {
   algorithm->run(problem, operands, context);
 }
 
-Tensor on_cpu(c10::DispatchKeySet keys, const Arguments<int64_t>& arguments);
+Tensor on_cpu(c10::DispatchKeySet keys, const Arguments& arguments);
 
 // complex32 is stored, never computed with: the work is done in complex64.
-Tensor in_complex64(c10::DispatchKeySet keys, const Arguments<int64_t>& arguments) {
+Tensor in_complex64(c10::DispatchKeySet keys, const Arguments& arguments) {
   OptionalTensor bias;
   if (arguments.bias) bias = arguments.bias->to(at::kComplexFloat);
   return on_cpu(keys, {arguments.result, arguments.first.to(at::kComplexFloat),
@@ -86,7 +86,7 @@ Tensor in_complex64(c10::DispatchKeySet keys, const Arguments<int64_t>& argument
       .to(at::kComplexHalf);
 }
 
-Tensor on_cpu(c10::DispatchKeySet keys, const Arguments<int64_t>& arguments) {
+Tensor on_cpu(c10::DispatchKeySet keys, const Arguments& arguments) {
   require_alike(arguments);
   if (arguments.first.scalar_type() == at::kComplexHalf) return in_complex64(keys, arguments);
 
@@ -102,6 +102,6 @@ Tensor on_cpu(c10::DispatchKeySet keys, const Arguments<int64_t>& arguments) {
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(torchconv, CPU, library) { implement<int64_t, on_cpu>(library); }
+TORCH_LIBRARY_IMPL(torchconv, CPU, library) { implement<on_cpu>(library); }
 
 }  // namespace torchconv

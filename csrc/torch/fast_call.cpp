@@ -109,7 +109,7 @@ Tensor run(const PlainCall& plain) {
   };
   const auto stride = list(plain.stride), padding = list(plain.padding),
              dilation = list(plain.dilation);
-  const Geometry<SymInt> geometry{stride, padding, dilation, plain.groups, plain.flip,
+  const Geometry geometry{stride, padding, dilation, plain.groups, plain.flip,
                                   plain.padding_mode};
   const auto conv = [&](const Tensor& input) {
     return call({Result::output, input, *plain.weight, plain.bias, std::nullopt, geometry});

@@ -10,29 +10,31 @@
 namespace torchconv {
 namespace {
 
-bool has_symbolic_size(const Tensor& tensor) {
-  return !c10::asIntArrayRefSlowOpt(tensor.sym_sizes());
+bool is_symbolic(const Tensor& tensor) {
+  return tensor.unsafeGetTensorImpl()->has_symbolic_sizes_strides();
 }
 
-// The same call in plain numbers; none where something is symbolic.
-std::optional<Arguments<int64_t>> concrete(const Arguments<SymInt>& arguments) {
-  const auto& [result, first, second, bias, result_size, geometry] = arguments;
-  const auto stride = c10::asIntArrayRefSlowOpt(geometry.stride);
-  const auto padding = c10::asIntArrayRefSlowOpt(geometry.padding);
-  const auto dilation = c10::asIntArrayRefSlowOpt(geometry.dilation);
-  const auto groups = geometry.groups.maybe_as_int();
-  at::OptionalIntArrayRef size;
-  if (result_size) size = c10::asIntArrayRefSlowOpt(*result_size);
-  if (!stride || !padding || !dilation || !groups || (result_size && !size) ||
-      has_symbolic_size(first) || has_symbolic_size(second) || (bias && has_symbolic_size(*bias)))
-    return std::nullopt;
-  return Arguments<int64_t>{
-      result, first, second, bias, size,
-      {*stride, *padding, *dilation, *groups, geometry.flip, geometry.padding_mode}};
+bool is_symbolic(c10::SymIntArrayRef list) {
+  return std::any_of(list.begin(), list.end(),
+                     [](const SymInt& entry) { return !entry.maybe_as_int(); });
 }
 
-// Lists are not bounds-checked in release builds: their lengths come before any index.
-void check_lengths(const Arguments<SymInt>& arguments) {
+bool is_symbolic(const Arguments& arguments) {
+  const Geometry& geometry = arguments.geometry;
+  return is_symbolic(arguments.first) || is_symbolic(arguments.second) ||
+         (arguments.bias && is_symbolic(*arguments.bias)) ||
+         (arguments.result_size && is_symbolic(*arguments.result_size)) ||
+         is_symbolic(geometry.stride) || is_symbolic(geometry.padding) ||
+         is_symbolic(geometry.dilation) || is_symbolic(geometry.groups);
+}
+
+void check_positive(c10::SymIntArrayRef list, const char* what) {
+  for (const SymInt& entry : list)
+    TORCH_SYM_CHECK(entry.sym_gt(0), "torchconv: ", what, " must be positive, got ", list);
+}
+
+// Before any of it is indexed (lists are not bounds-checked in release builds) or divided by.
+void check_geometry(const Arguments& arguments) {
   const auto& geometry = arguments.geometry;
   const size_t axes = geometry.stride.size();
   TORCH_CHECK(axes >= 1 && axes <= size_t(kMaxAxes), "torchconv: stride has ", axes, " entries");
@@ -43,9 +45,12 @@ void check_lengths(const Arguments<SymInt>& arguments) {
               "torchconv: expected two tensors of ", axes + 2, " dimensions, got ",
               arguments.first.dim(), " and ", arguments.second.dim());
   TORCH_CHECK(!arguments.bias || arguments.bias->dim() == 1, "torchconv: bias needs one dimension");
+  check_positive(geometry.stride, "stride");
+  check_positive(geometry.dilation, "dilation");
+  check_positive(geometry.groups, "groups");
 }
 
-SymInt natural_size(const Arguments<SymInt>& arguments, size_t axis) {
+SymInt natural_size(const Arguments& arguments, size_t axis) {
   const auto& geometry = arguments.geometry;
   const SymInt padded =
       arguments.first.sym_size(int64_t(axis) + 2) + geometry.padding[axis] * 2;
@@ -57,7 +62,7 @@ SymInt natural_size(const Arguments<SymInt>& arguments, size_t axis) {
 }
 
 // Batch and channels of the result, once the other tensors are found to agree on theirs.
-std::vector<SymInt> leading_sizes(const Arguments<SymInt>& arguments) {
+std::vector<SymInt> leading_sizes(const Arguments& arguments) {
   const Tensor& first = arguments.first;
   const Tensor& second = arguments.second;
   const SymInt& groups = arguments.geometry.groups;
@@ -80,13 +85,13 @@ std::vector<SymInt> leading_sizes(const Arguments<SymInt>& arguments) {
   return {};
 }
 
-Tensor on_meta(c10::DispatchKeySet, const Arguments<SymInt>& arguments) {
+Tensor on_meta(c10::DispatchKeySet, const Arguments& arguments) {
   require_alike(arguments);
   std::vector<SymInt> size;
-  if (const auto numbers = concrete(arguments)) {
-    for (const int64_t entry : result_size(checked_problem(*numbers))) size.emplace_back(entry);
+  if (!is_symbolic(arguments)) {
+    for (const int64_t entry : result_size(checked_problem(arguments))) size.emplace_back(entry);
   } else {
-    check_lengths(arguments);
+    check_geometry(arguments);
     size = leading_sizes(arguments);
     for (size_t axis = 0; axis < arguments.geometry.stride.size(); ++axis)
       size.push_back(arguments.result_size ? (*arguments.result_size)[axis]
@@ -98,6 +103,6 @@ Tensor on_meta(c10::DispatchKeySet, const Arguments<SymInt>& arguments) {
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(torchconv, Meta, library) { implement<SymInt, on_meta>(library); }
+TORCH_LIBRARY_IMPL(torchconv, Meta, library) { implement<on_meta>(library); }
 
 }  // namespace torchconv

@@ -19,24 +19,22 @@ using at::Tensor;
 using c10::SymInt;
 using OptionalTensor = std::optional<Tensor>;
 
-// What a call holds beside its tensors. Int is SymInt, or int64_t where sizes are numbers.
-template <typename Int>
+// What a call holds beside its tensors.
 struct Geometry {
-  c10::ArrayRef<Int> stride, padding, dilation;
-  Int groups;
+  c10::SymIntArrayRef stride, padding, dilation;
+  SymInt groups;
   bool flip;
   std::string_view padding_mode;
 };
 
 // One call of one operator, as long as it lasts: everything in it is borrowed.
-template <typename Int>
 struct Arguments {
   Result result;
   const Tensor& first;         // input, output or input: see kGiven
   const Tensor& second;        // weight, weight or output
   const OptionalTensor& bias;  // conv alone may have one
-  at::OptionalArrayRef<Int> result_size;  // spatial; conv alone may leave it out
-  Geometry<Int> geometry;
+  at::OptionalSymIntArrayRef result_size;  // spatial; conv alone may leave it out
+  Geometry geometry;
 };
 
 // The two tensors each operator is given, in the order of its schema.
@@ -54,24 +52,24 @@ struct Form {
 };
 
 // Calls an operator through the dispatcher: from the start, or, given `keys`, from there on.
-Tensor call(const Arguments<SymInt>& arguments,
+Tensor call(const Arguments& arguments,
             std::optional<c10::DispatchKeySet> keys = std::nullopt);
 
 // The same with the tensors taken from a form, whose tensor `result` is not looked at.
 Tensor call(Result result, const Form& form, const OptionalTensor& bias,
-            at::OptionalSymIntArrayRef result_size, const Geometry<SymInt>& geometry);
+            at::OptionalSymIntArrayRef result_size, const Geometry& geometry);
 
 // The sizes behind batch and channels; empty where a tensor has no such axes.
 c10::SymIntArrayRef spatial_size(const Tensor& tensor);
 
 // A kernel for all three operators, with the signatures the dispatcher asks for.
-template <typename Int, Tensor (*kernel)(c10::DispatchKeySet, const Arguments<Int>&)>
+template <Tensor (*kernel)(c10::DispatchKeySet, const Arguments&)>
 struct Implementation {
-  using Sizes = c10::ArrayRef<Int>;
+  using Sizes = c10::SymIntArrayRef;
 
   static Tensor conv(c10::DispatchKeySet keys, const Tensor& input, const Tensor& weight,
-                     const OptionalTensor& bias, at::OptionalArrayRef<Int> output_size,
-                     Sizes stride, Sizes padding, Sizes dilation, Int groups, bool flip,
+                     const OptionalTensor& bias, at::OptionalSymIntArrayRef output_size,
+                     Sizes stride, Sizes padding, Sizes dilation, SymInt groups, bool flip,
                      std::string_view padding_mode) {
     return kernel(keys, {Result::output, input, weight, bias, output_size,
                          {stride, padding, dilation, groups, flip, padding_mode}});
@@ -80,16 +78,16 @@ struct Implementation {
   template <Result result>
   static Tensor gradient(c10::DispatchKeySet keys, const Tensor& first, const Tensor& second,
                          Sizes result_size, Sizes stride, Sizes padding, Sizes dilation,
-                         Int groups, bool flip, std::string_view padding_mode) {
+                         SymInt groups, bool flip, std::string_view padding_mode) {
     return kernel(keys, {result, first, second, std::nullopt, result_size,
                          {stride, padding, dilation, groups, flip, padding_mode}});
   }
 };
 
 // Registers `kernel` for the three operators under the library's dispatch key.
-template <typename Int, Tensor (*kernel)(c10::DispatchKeySet, const Arguments<Int>&)>
+template <Tensor (*kernel)(c10::DispatchKeySet, const Arguments&)>
 void implement(torch::Library& library) {
-  using Kernels = Implementation<Int, kernel>;
+  using Kernels = Implementation<kernel>;
   library.impl("conv", TORCH_FN((Kernels::conv)));
   library.impl("conv_input", TORCH_FN((Kernels::template gradient<Result::input>)));
   library.impl("conv_weight", TORCH_FN((Kernels::template gradient<Result::weight>)));

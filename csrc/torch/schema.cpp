@@ -24,7 +24,7 @@ c10::TypedOperatorHandle<Signature> find(const char* name) {
 
 }  // namespace
 
-Tensor call(const Arguments<SymInt>& arguments, std::optional<c10::DispatchKeySet> keys) {
+Tensor call(const Arguments& arguments, std::optional<c10::DispatchKeySet> keys) {
   static const auto conv = find<Conv>("torchconv::conv");
   static const auto conv_input = find<Gradient>("torchconv::conv_input");
   static const auto conv_weight = find<Gradient>("torchconv::conv_weight");
@@ -42,7 +42,7 @@ Tensor call(const Arguments<SymInt>& arguments, std::optional<c10::DispatchKeySe
 }
 
 Tensor call(Result result, const Form& form, const OptionalTensor& bias,
-            at::OptionalSymIntArrayRef result_size, const Geometry<SymInt>& geometry) {
+            at::OptionalSymIntArrayRef result_size, const Geometry& geometry) {
   return call({result, form[first_of(result)], form[second_of(result)], bias, result_size, geometry});
 }
 

@@ -72,7 +72,7 @@ Tensor fold(const Tensor& tensor, Place place, const SymInt& groups) {
       .flatten(axis, axis + 2);
 }
 
-// The inverse; `size` is what the folded axis is for one of the mapped calls.
+// The inverse; `size` is that of the folded axis in one of the mapped calls.
 Tensor unfold(const Tensor& tensor, Place place, const SymInt& groups, const SymInt& mapped,
               const SymInt& size) {
   const int64_t axis = place.axis;
@@ -80,6 +80,15 @@ Tensor unfold(const Tensor& tensor, Place place, const SymInt& groups, const Sym
   return tensor.unflatten_symint(axis, {groups, mapped, size / groups})
       .movedim(axis + 1, 0)
       .flatten(axis + 1, axis + 2);
+}
+
+// The size, for one of the mapped calls, of the result's axis that holds the index.
+SymInt size_of_one(const Arguments& arguments, Index index) {
+  const auto& [result, first, second, bias, result_size, geometry] = arguments;
+  if (index == Index::batch) return first.sym_size(0);
+  if (result == Result::output) return second.sym_size(0);
+  if (result == Result::input) return second.sym_size(1) * geometry.groups;
+  return index == Index::in_channel ? first.sym_size(1) / geometry.groups : second.sym_size(1);
 }
 
 Tensor expand_mapped(const Unwrapped& tensor, const SymInt& mapped) {
@@ -99,10 +108,11 @@ Tensor add_bias(const Unwrapped& result, const Unwrapped& bias) {
 
 // The mapped calls in one, their results unfolded again: [mapped, ...]. At least one tensor is
 // mapped; the bias may be.
-Tensor call_folded(const Arguments<SymInt>& arguments, const Unwrapped& first,
+Tensor call_folded(const Arguments& arguments, const Unwrapped& first,
                    const Unwrapped& second, const std::optional<Unwrapped>& bias) {
   const Result result = arguments.result;
   const SymInt& groups = arguments.geometry.groups;
+  TORCH_SYM_CHECK(groups.sym_gt(0), "torchconv: groups must be positive, got ", groups);
   const SymInt mapped = (first.mapped ? first : second).value.sym_size(0);
   const Index index = first.mapped && second.mapped
                           ? Index::group
@@ -122,19 +132,16 @@ Tensor call_folded(const Arguments<SymInt>& arguments, const Unwrapped& first,
   if (bias && index != Index::batch)
     folded_bias = fold(expand_mapped(*bias, mapped), place(Result::weight, index), groups);
 
-  Geometry<SymInt> geometry = arguments.geometry;
+  Geometry geometry = arguments.geometry;
   if (index == Index::group) geometry.groups = groups * mapped;
   const Tensor folded = call(result, form, folded_bias, arguments.result_size, geometry);
 
-  // Only a mapped axis that went into the batch can be empty: no convolution has zero channels.
-  const Place at = place(result, index);
-  const SymInt size =
-      index == Index::batch ? arguments.first.sym_size(0) : folded.sym_size(at.axis) / mapped;
-  const Tensor unfolded = unfold(folded, at, groups, mapped, size);
+  const Tensor unfolded = unfold(folded, place(result, index), groups, mapped,
+                                 size_of_one(arguments, index));
   return bias_later ? add_bias({unfolded, true}, *bias) : unfolded;
 }
 
-Tensor vmap(c10::DispatchKeySet, const Arguments<SymInt>& arguments) {
+Tensor vmap(c10::DispatchKeySet, const Arguments& arguments) {
   const c10::impl::ExcludeDispatchKeyGuard without_vmap(c10::DispatchKey::FuncTorchBatched);
   const int64_t level = current_level();
   const Unwrapped first = unwrap(arguments.first, level);
@@ -152,6 +159,6 @@ Tensor vmap(c10::DispatchKeySet, const Arguments<SymInt>& arguments) {
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(torchconv, FuncTorchBatched, library) { implement<SymInt, vmap>(library); }
+TORCH_LIBRARY_IMPL(torchconv, FuncTorchBatched, library) { implement<vmap>(library); }
 
 }  // namespace torchconv
