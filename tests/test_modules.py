@@ -116,6 +116,12 @@ def test_convolution_mode_flips_the_taps() -> None:
     close(layer(input), nn.functional.conv2d(input, layer.weight.flip(2, 3), layer.bias))
 
 
+def test_transposed_convolution_mode_flips_the_taps() -> None:
+    layer = torchconv.ConvTranspose2d(2, 3, 3, stride=2, mode="convolution")
+    input, taps = torch.randn(1, 2, 4, 4), layer.weight.flip(2, 3)
+    close(layer(input), nn.functional.conv_transpose2d(input, taps, layer.bias, 2))
+
+
 def test_transposed_output_size() -> None:
     ours, native = both("ConvTranspose2d")
     input = torch.randn(2, 4, 5, 6)
