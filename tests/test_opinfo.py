@@ -4,6 +4,7 @@ torch.testing._internal lists them as OpInfos (op_db): values, gradients and tra
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -36,6 +37,9 @@ WIDE = {
     torch.float32: torch.float64,
     torch.complex64: torch.complex128,
 }
+
+# Tracing takes up to a second for each sample: a few of them, or all.
+EVERY = pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.long)])
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
 
@@ -133,10 +137,11 @@ def test_gradgradcheck(name: str, dtype: torch.dtype) -> None:
         gradgradcheck(function, tensors_of(arguments), fast_mode=True, check_fwd_over_rev=True)
 
 
+@EVERY
 @NAMES
-def test_composite_compliance(name: str) -> None:
+def test_composite_compliance(name: str, every: int) -> None:
     function = getattr(torchconv, name)
-    for arguments, words in samples(OPS[name], torch.float32):
+    for arguments, words in islice(samples(OPS[name], torch.float32), 0, None, every):
         composite_compliance.check_with_mode(function, arguments, words, assert_close)
         composite_compliance.check_all_permutations(function, arguments, words, assert_close)
         composite_compliance.check_backward_formula(
@@ -154,16 +159,18 @@ def test_fake_tensors(name: str) -> None:
 
 
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@EVERY
 @NAMES
-def test_aot_autograd(name: str, dynamic: bool) -> None:
-    for arguments, words in samples(OPS[name], torch.float32):
+def test_aot_autograd(name: str, every: int, dynamic: bool) -> None:
+    for arguments, words in islice(samples(OPS[name], torch.float32), 0, None, every):
         aot_autograd_check(getattr(torchconv, name), arguments, words, dynamic)
 
 
 @pytest.mark.parametrize("tracing", ["real", "fake", "symbolic"])
+@EVERY
 @NAMES
-def test_make_fx(name: str, tracing: str) -> None:
-    for arguments, words in samples(OPS[name], torch.float32):
+def test_make_fx(name: str, every: int, tracing: str) -> None:
+    for arguments, words in islice(samples(OPS[name], torch.float32), 0, None, every):
         detached = pytree.tree_map_only(Tensor, torch.detach, arguments)
         make_fx_check(getattr(torchconv, name), detached, words, tracing, randomize_data=True)
 
