@@ -29,6 +29,15 @@ FLAGS = [
     *(flag for path in include_paths() for flag in ("-isystem", path)),
 ]
 
+
+class Build(BuildExtension):
+    """Keeps the objects in one folder: an editable install would have a fresh one every time."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.build_temp = "build/objects"
+
+
 setup(
     ext_modules=[
         CppExtension(
@@ -39,5 +48,5 @@ setup(
             extra_link_args=["-fopenmp"],
         )
     ],
-    cmdclass={"build_ext": BuildExtension},
+    cmdclass={"build_ext": Build},
 )

@@ -1,264 +1,266 @@
-"""What users of native operators rely on without knowing: tools, modes, wrappers, workers, bits."""
+"""What tensors, modes and graphs may ask of a native operator."""
 
-import copy
+import pickle
 import threading
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize, prune
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-import torchconv
-from torchconv import testing
+from torchconv import _C
 
-DTYPES = [
-    torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64, torch.complex128,
-    torch.int8, torch.int64,
-]  # fmt: skip
+CONV = torch.ops.torchconv.conv
+CONV_INPUT = torch.ops.torchconv.conv_input
+CONV_WEIGHT = torch.ops.torchconv.conv_weight
+GEOMETRY: tuple[Any, ...] = ([1, 1], [1, 1], [1, 1], 1, False)
 
 
-def small() -> nn.Sequential:
-    return nn.Sequential(
-        torchconv.Conv2d(3, 8, 3, padding=1),
-        nn.ReLU(),
-        torchconv.Conv2d(8, 8, 3, padding="same", groups=2, padding_mode="circular"),
-        nn.ReLU(),
-        torchconv.ConvTranspose2d(8, 2, 3, stride=2),
+def tensors(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    return torch.randn(2, 3, 5, 6).to(dtype), torch.randn(4, 3, 3, 3).to(dtype)
+
+
+def conv(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return CONV(input, weight, bias, None, *GEOMETRY)
+
+
+# What a tensor may be
+
+
+@pytest.mark.parametrize("view", [
+    lambda t: t.transpose(2, 3).contiguous().transpose(2, 3),
+    lambda t: torch.stack([t, t], -1)[..., 1],
+    lambda t: torch.cat([t, t], 1)[:, : t.shape[1]],
+    lambda t: t[:, :1].expand_as(t),
+    lambda t: t.contiguous(memory_format=torch.channels_last),
+], ids=["transposed", "every_second", "slice", "expanded", "channels_last"])  # fmt: skip
+def test_strides_are_followed(view) -> None:
+    for operator, shapes, size in (
+        (conv, [(2, 3, 5, 6), (4, 3, 3, 3)], ()),
+        (CONV_INPUT, [(2, 4, 5, 6), (4, 3, 3, 3)], ([5, 6], *GEOMETRY)),
+        (CONV_WEIGHT, [(2, 3, 5, 6), (2, 4, 5, 6)], ([3, 3], *GEOMETRY)),
+    ):
+        viewed = [view(torch.randn(shape)) for shape in shapes]
+        dense = [tensor.contiguous() for tensor in viewed]
+        torch.testing.assert_close(operator(*viewed, *size), operator(*dense, *size))
+
+
+def test_conjugate_and_negative_views() -> None:
+    input, weight = tensors(torch.complex64)
+    conjugated = conv(input.conj(), weight.conj())
+    assert not conjugated.is_conj()
+    torch.testing.assert_close(conjugated, conv(input, weight).conj())
+    negative = input.conj().imag
+    assert negative.is_neg()
+    torch.testing.assert_close(
+        conv(negative, weight.real), conv(negative.resolve_neg(), weight.real.contiguous())
     )
 
 
-def gradients(model: nn.Module, input: Tensor) -> list[Tensor]:
-    model.zero_grad()
-    model(input).square().mean().backward()
-    return [p.grad.clone() for p in model.parameters()]
+def test_zero_tensors() -> None:
+    input, weight = tensors()
+    made = conv(torch._efficientzerotensor(input.shape), weight)
+    assert made.shape == conv(input, weight).shape and not made.any()
 
 
-def equal(ours: list[Tensor], expected: list[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
+def test_reading_leaves_copy_on_write_tensors_alone() -> None:
+    copies = [torch._lazy_clone(tensor) for tensor in (*tensors(), torch.randn(4))]
+    conv(*copies)
+    assert all(torch._C._is_cow_tensor(copy) for copy in copies)
 
 
-# Tools and modes
+def test_complex32_is_complex64_rounded_once() -> None:
+    input, weight = (tensor.to(torch.complex32) for tensor in tensors(torch.complex64))
+    exact = conv(input.to(torch.complex64), weight.to(torch.complex64))
+    assert torch.equal(torch.view_as_real(conv(input, weight)), torch.view_as_real(exact).half())
 
 
-def test_profiler_shows_operators_and_nodes() -> None:
-    input, weight = torch.randn(1, 2, 8, 8, requires_grad=True), torch.randn(2, 2, 3, 3)
-    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
-        torchconv.conv2d(input, weight).sum().backward()
-    events = {event.name: event for event in profiler.events()}
-    assert events["torchconv::conv"].input_shapes[:2] == [[1, 2, 8, 8], [2, 2, 3, 3]]
-    assert "torchconv::conv_input" in events
-    assert any("ConvBackward" in name for name in events)
+def test_empty_sums_are_zero() -> None:
+    bias = torch.randn(4)
+    made = conv(torch.zeros(2, 0, 5, 6), torch.zeros(4, 0, 3, 3), bias)
+    assert torch.equal(made, bias.view(1, 4, 1, 1).expand(2, 4, 5, 6))
+    weight = CONV_WEIGHT(torch.zeros(0, 3, 5, 6), torch.zeros(0, 4, 5, 6), [3, 3], *GEOMETRY)
+    assert weight.shape == (4, 3, 3, 3) and not weight.any()
 
 
-def test_deterministic_mode() -> None:
-    model, input = small(), torch.randn(2, 3, 6, 6)
-    free = gradients(model, input)
+# Modes
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_autocast_casts_all_three(dtype: torch.dtype) -> None:
+    (input, weight), output = tensors(), torch.randn(2, 4, 5, 6)
+    weight.requires_grad_()
+    with torch.autocast("cpu", dtype):
+        assert conv(input, weight, torch.randn(4)).dtype == dtype
+        assert CONV_INPUT(output, weight, [5, 6], *GEOMETRY).dtype == dtype
+        assert CONV_WEIGHT(input, output, [3, 3], *GEOMETRY).dtype == dtype
+        assert conv(input.double(), weight.double()).dtype == torch.float64
+        conv(input, weight).sum().backward()
+    assert weight.grad is not None and weight.grad.dtype == torch.float32
+
+
+def test_inference_mode() -> None:
+    input, weight = tensors()
+    with torch.inference_mode():
+        made = conv(input, weight.requires_grad_())
+    assert made.is_inference() and not made.requires_grad
+    with pytest.raises(RuntimeError, match="Inference tensors cannot be saved for backward"):
+        conv(made[:, :3], weight)
+
+
+def test_deterministic_mode_changes_nothing() -> None:
+    input, weight = tensors()
+    expected = conv(input, weight)
     torch.use_deterministic_algorithms(True)
     try:
-        assert equal(gradients(model, input), free)
+        assert torch.equal(conv(input, weight), expected)
     finally:
         torch.use_deterministic_algorithms(False)
 
 
-def test_inference_mode_and_its_tensors() -> None:
-    layer = torchconv.Conv1d(2, 3, 3)
-    with torch.inference_mode():
-        input = torch.randn(1, 2, 9)
-        output = layer(input)
-    assert output.is_inference() and not output.requires_grad
-    with pytest.raises(RuntimeError, match="Inference tensors cannot be saved for backward"):
-        layer(input)
-    with torch.no_grad():
-        assert torch.equal(layer(input), output)
+def test_profiler_and_graph_show_names() -> None:
+    input, weight = tensors()
+    with torch.profiler.profile() as profile:
+        made = conv(input, weight.requires_grad_())
+        made.sum().backward()
+    names = {event.key for event in profile.key_averages()}
+    assert {"torchconv::conv", "torchconv::conv_weight", "TorchconvConvBackward"} <= names
+    assert "torchconv::conv_input" not in names
+    assert made.grad_fn is not None and made.grad_fn.name() == "TorchconvConvBackward"
 
 
 def test_anomaly_mode_names_the_node() -> None:
-    weight = torch.ones(1, 1, 3, requires_grad=True)
+    input, weight = tensors()
+    made = conv(input.requires_grad_(), weight)
     with (
-        pytest.raises(RuntimeError, match=r"'\w*Conv\w*' returned nan values"),
-        pytest.warns(UserWarning, match="Error detected in"),
-        torch.autograd.set_detect_anomaly(True),
+        pytest.raises(RuntimeError, match="'TorchconvConvBackward' returned nan"),
+        pytest.warns(UserWarning, match="Error detected in TorchconvConvBackward"),
+        torch.autograd.detect_anomaly(),
     ):
-        output = torchconv.conv1d(torch.full((1, 1, 3), torch.inf), weight)
-        (output * torch.zeros_like(output)).sum().backward()
+        made = conv(input, weight)
+        made.backward(torch.full_like(made, torch.nan))
 
 
-def test_saved_tensor_hooks() -> None:
-    model, input = small(), torch.randn(2, 3, 6, 6)
-    expected = gradients(model, input)
-    saved = []
-
-    def pack(tensor: Tensor) -> int:
-        saved.append(tensor.detach().clone())
-        return len(saved) - 1
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, saved.__getitem__):
-        assert equal(gradients(model, input), expected)
-    shapes = [tuple(tensor.shape) for tensor in saved]
-    assert (8, 3, 3, 3) not in shapes  # the input needs no gradient, so its weight is not kept
-    assert (2, 3, 6, 6) in shapes and (8, 4, 3, 3) in shapes
-    with torch.autograd.graph.save_on_cpu():
-        assert equal(gradients(model, input), expected)
+def test_checkpointing_recomputes() -> None:
+    input, weight = (tensor.requires_grad_() for tensor in tensors())
+    expected = torch.autograd.grad(conv(input, weight).sin().sum(), (input, weight))
+    recomputed = torch.utils.checkpoint.checkpoint(conv, input, weight, use_reentrant=False)
+    gradients = torch.autograd.grad(recomputed.sin().sum(), (input, weight))
+    torch.testing.assert_close(gradients, expected)
 
 
-def test_changed_in_place_is_noticed() -> None:
-    input, weight = torch.randn(1, 2, 8, requires_grad=True), torch.randn(2, 2, 3)
-    output = torchconv.conv1d(input, weight)
-    weight.zero_()
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        output.sum().backward()
+def test_python_threads_share_a_weight() -> None:
+    input, weight = tensors()
+    weight.requires_grad_()
+    expected = torch.autograd.grad(conv(input, weight).sin().sum(), weight)[0]
+    different: list[float] = []
 
-
-def test_backward_twice_needs_retain_graph() -> None:
-    input, weight = torch.randn(1, 2, 8, requires_grad=True), torch.randn(2, 2, 3)
-    output = torchconv.conv1d(input, weight).sum()
-    output.backward(retain_graph=True)
-    output.backward()
-    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
-        output.backward()
-
-
-@pytest.mark.parametrize("reentrant", [False, True])
-def test_activation_checkpointing(reentrant: bool) -> None:
-    model, input = small(), torch.randn(2, 3, 6, 6, requires_grad=True)
-    expected = gradients(model, input)
-    model.zero_grad()
-    checkpoint(model, input, use_reentrant=reentrant).square().mean().backward()
-    assert equal([p.grad for p in model.parameters()], expected)
-
-
-# Wrappers of weights
-
-WRAPPERS = {
-    "weight_norm": parametrizations.weight_norm,
-    "spectral_norm": lambda layer: parametrizations.spectral_norm(layer).eval(),
-    "prune": lambda layer: prune.random_unstructured(layer, "weight", 0.5),
-}
-
-
-@pytest.mark.parametrize("name", ["Conv2d", "ConvTranspose2d"])
-@pytest.mark.parametrize("way", WRAPPERS)
-def test_wrapped_weights(way: str, name: str) -> None:
-    layers = []
-    for home in (torchconv, nn):
-        torch.manual_seed(3)
-        layers.append(WRAPPERS[way](getattr(home, name)(4, 4, 3, padding=1, dtype=torch.float64)))
-    input = torch.randn(2, 4, 6, 6, dtype=torch.float64)
-    for a, b in zip(*(gradients(layer, input) for layer in layers), strict=True):
-        torch.testing.assert_close(a, b)
-
-
-def test_parametrization_of_our_layer() -> None:
-    class Symmetric(nn.Module):
-        def forward(self, weight: Tensor) -> Tensor:
-            return weight + weight.flip(-1)
-
-    layer = torchconv.Conv1d(2, 2, 3, bias=False)
-    parametrize.register_parametrization(layer, "weight", Symmetric())
-    input = torch.randn(1, 2, 9)
-    torch.testing.assert_close(layer(input.flip(-1)).flip(-1), layer(input))
-
-
-# Workers
-
-
-def test_threads_may_call_at_once() -> None:
-    model, inputs = small(), [torch.randn(2, 3, n, n) for n in (6, 9, 13, 20)]
-    expected = [torch.autograd.grad(model(x).sum(), [*model.parameters()]) for x in inputs]
-    results = [None] * len(inputs)
-
-    def work(i: int) -> None:
+    def work() -> None:
         for _ in range(20):
-            results[i] = torch.autograd.grad(model(inputs[i]).sum(), [*model.parameters()])
+            gradient = torch.autograd.grad(conv(input, weight).sin().sum(), weight)[0]
+            if not torch.equal(gradient, expected):
+                different.append(float((gradient - expected).abs().max()))
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(inputs))]
+    threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for result, wanted in zip(results, expected, strict=True):
-        assert equal(result, wanted)
+    assert not different
 
 
-# Numbers
+# The fast entry of the module
 
 
-def test_a_nan_reaches_exactly_the_outputs_that_see_it() -> None:
-    weight = torch.randint(1, 3, (2, 2, 3, 3)).float()
-    for stride, dilation in ((1, 1), (2, 1), (1, 2), (3, 2)):
-        for pixel in ((0, 0), (3, 4), (9, 10)):
-            image = torch.zeros(1, 2, 10, 11)
-            image[0, 1][pixel] = 1
-            seen = F.conv2d(image, weight, None, stride, 2, dilation) != 0
-            image[0, 1][pixel] = torch.nan
-            for name in testing.algorithms():
-                with testing.algorithm(name):
-                    output = torchconv.conv2d(image, weight, None, stride, 2, dilation)
-                assert torch.equal(output.isnan(), seen), name
-                assert torch.equal(output[~seen], torch.zeros_like(output[~seen])), name
+class Subclass(Tensor):
+    pass
 
 
-@pytest.mark.parametrize("function", ["conv2d", "conv_transpose2d"])
-@pytest.mark.parametrize("weight_last", [False, True])
-@pytest.mark.parametrize("input_last", [False, True])
-def test_memory_format_is_torchs(function: str, input_last: bool, weight_last: bool) -> None:
-    def laid_out(last: bool, *shape: int) -> Tensor:
-        layout = torch.channels_last if last else torch.contiguous_format
-        return torch.randn(shape).to(memory_format=layout).requires_grad_()
-
-    tensors = [laid_out(input_last, 2, 4, 7, 6), laid_out(weight_last, 4, 4, 3, 3)]
-    strides = []
-    for home in (torchconv, F):
-        output = getattr(home, function)(*tensors, stride=2, padding=1)
-        results = [output, *torch.autograd.grad(output, tensors, torch.ones_like(output))]
-        strides.append([result.stride() for result in results])
-    assert strides[0] == strides[1]
+PLAIN = {
+    "axes": 2, "input": torch.ones(1, 2, 4, 4), "weight": torch.ones(2, 1, 3, 3), "bias": None,
+    "stride": 1, "padding": (1, 0), "dilation": [1, 1], "groups": 2,
+    "mode": "cross_correlation", "padding_mode": "zeros",
+}  # fmt: skip
 
 
-@pytest.fixture
-def restored_threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
+@pytest.mark.parametrize("change", [
+    {}, {"bias": torch.ones(2)}, {"weight": torch.nn.Parameter(torch.ones(2, 1, 3, 3))},
+    {"mode": "convolution", "padding_mode": "reflect"}, {"stride": (2, 1), "dilation": 1},
+    {"input": torch.ones(2, 4, 4)}, {"padding": -1, "input": torch.ones(1, 2, 6, 6)},
+], ids=str)  # fmt: skip
+def test_fast_entry_takes_plain_calls(change: dict[str, Any]) -> None:
+    call = {**PLAIN, **change}
+    made = _C.conv(*call.values())
+    input = call["input"].view(1, 2, *call["input"].shape[-2:])
+    sizes = [
+        [call[word]] * 2 if isinstance(call[word], int) else call[word]
+        for word in ("stride", "padding", "dilation")
+    ]
+    expected = CONV(
+        input, call["weight"], call["bias"], None, *sizes, call["groups"],
+        call["mode"] == "convolution", call["padding_mode"],
+    )  # fmt: skip
+    assert torch.equal(made, expected.view(made.shape))
+    assert made.dim() == call["input"].dim()
 
 
-LINES = {
-    "images": "batch=3 channels=13>10 input=17x15 kernel=3x3 output=9x15 stride=2x1 padding=1x1",
-    "grouped": "batch=2 channels=24>36 groups=3 input=19x18 kernel=5x3 output=19x18 padding=2x1",
-    "deep": "batch=2 channels=160>40 input=9x9 kernel=3x3 output=9x9 padding=1x1",
-    "signal": "batch=2 channels=3>5 input=700 kernel=31 output=700 padding=30 dilation=2",
-}
+@pytest.mark.parametrize("change", [
+    {"input": torch.ones(1, 2, 4, 4).as_subclass(Subclass)}, {"weight": None}, {"bias": 1},
+    {"input": torch.ones(4)}, {"weight": torch.ones(2, 3)}, {"stride": True}, {"stride": 1.0},
+    {"stride": (1,)}, {"padding": "same"}, {"padding": ((1, 1), (0, 0))}, {"padding": (1, True)},
+    {"dilation": torch.tensor(1)}, {"groups": 2**64}, {"groups": 1.0}, {"mode": "correlation"},
+    {"mode": None}, {"padding_mode": "mirror"}, {"padding_mode": "\ud800"}, {"axes": 0},
+    {"axes": 5},
+], ids=repr)  # fmt: skip
+def test_fast_entry_steps_aside(change: dict[str, Any]) -> None:
+    assert _C.conv(*{**PLAIN, **change}.values()) is NotImplemented
 
 
-@pytest.mark.usefixtures("restored_threads")
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("result", ["output", "input", "weight"])
-def test_same_bits_at_every_number_of_threads(result: str, dtype: torch.dtype) -> None:
-    for line in LINES.values():
-        line = f"{result} {str(dtype).removeprefix('torch.')} {line}"
-        tensors = testing.from_line(line, integers=False)
-        for name in testing.algorithms():
-            plan = torchconv._C.plan(line)
-            if any(c.refusal for c in plan.candidates if c.name == name):
-                continue
-            with testing.algorithm(name):
-                torch.set_num_threads(1)
-                expected = testing.run(line, tensors)
-                for threads in (1, 2, 3, 7):
-                    torch.set_num_threads(threads)
-                    assert torch.equal(testing.run(line, tensors), expected), (name, threads, line)
+def test_fast_entry_steps_aside_under_a_mode() -> None:
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            return function(*args, **(kwargs or {}))
+
+    assert _C.conv() is NotImplemented
+    with Mode():
+        assert _C.conv(*PLAIN.values()) is NotImplemented
 
 
-def test_copies_of_a_model_are_independent() -> None:
-    model = small()
-    other = copy.deepcopy(model)
-    input = torch.randn(1, 3, 6, 6)
-    before = model(input)
-    with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.zero_()
-    assert torch.equal(model(input), before) and not other(input).any()
+# Plans
+
+
+def test_plans_pickle() -> None:
+    plan = _C.plan("output float32 batch=2 channels=3>4 input=5x5 kernel=3x3", 2)
+    copy = pickle.loads(pickle.dumps(plan))
+    assert (copy.problem, copy.algorithm, copy.reason, copy.threads) == (
+        plan.problem, plan.algorithm, plan.reason, 2,
+    )  # fmt: skip
+    assert [c.name for c in copy.candidates] == _C.algorithms()
+    assert copy.candidates[0].cost_s == plan.candidates[0].cost_s
+
+
+def test_a_forced_algorithm_must_exist() -> None:
+    with pytest.raises(ValueError, match=r"no algorithm is named 'magic'; known: .*reference"):
+        _C.force_algorithm("magic")
+    assert _C.forced_algorithm() == ""
+
+
+def test_checked_calls_are_problem_lines() -> None:
+    call: dict[str, Any] = dict(
+        input=(2, 4, 8, 8), weight=(6, 2, 3, 3), output=None, bias=None, result_size=None,
+        stride=(2, 2), padding=(1, 1), dilation=(1, 1), groups=2, flip=True, padding_mode="zeros",
+    )  # fmt: skip
+    line = _C.check("output", torch.bfloat16, **call)
+    problem = _C.parse(line)
+    assert (problem["dtype"], problem["output_size"], problem["flip"]) == ("bfloat16", [4, 4], True)
+    with pytest.raises(RuntimeError, match="input has 4 channels but weight expects 6"):
+        _C.check("output", torch.float32, **{**call, "groups": 3})
+    with pytest.raises(ValueError, match="the first word is output, input or weight"):
+        _C.parse("outputs float32")
+
+
+def test_values_are_torchs() -> None:
+    input, weight = tensors(torch.float64)
+    torch.testing.assert_close(conv(input, weight), F.conv2d(input, weight, padding=1))
