@@ -38,10 +38,13 @@ WIDE = {
     torch.complex64: torch.complex128,
 }
 
-# Tracing takes up to a second for each sample: a few of them, or all.
+# What takes up to a second for each sample: a few of them, or all.
 EVERY = pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.long)])
 
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:Using padding='same'"),
+]
 
 
 def samples(op: OpInfo, dtype: torch.dtype) -> Iterator[tuple[list[Any], dict[str, Any]]]:
@@ -130,9 +133,10 @@ def test_gradcheck(name: str, dtype: torch.dtype) -> None:
 
 
 @DOUBLE
+@EVERY
 @NAMES
-def test_gradgradcheck(name: str, dtype: torch.dtype) -> None:
-    for arguments, words in samples(OPS[name], dtype):
+def test_gradgradcheck(name: str, every: int, dtype: torch.dtype) -> None:
+    for arguments, words in islice(samples(OPS[name], dtype), 0, None, every):
         function = with_tensors(getattr(torchconv, name), arguments, words)
         gradgradcheck(function, tensors_of(arguments), fast_mode=True, check_fwd_over_rev=True)
 
