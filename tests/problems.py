@@ -1,4 +1,4 @@
-"""The table of problems: one line each, with a name. Append only: a bug is fixed once a problem that
+"""The table of problems: one line each, with a name. Append only: a bug is fixed once a case that
 failed is here.
 
 A line is a problem line (csrc/core/text.h) without its result and dtype, which the tests supply.

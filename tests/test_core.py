@@ -108,13 +108,13 @@ FAULTS = {
     "edge_dropped": ("micro/pack.cpp", "/ x.stride + 1 : 0", "/ x.stride : 0"),
     "edge_not_cleared": ("micro/pack.cpp", "zero(to, to_row, channels, in.begin);", ""),
     "taps_reversed": ("micro/pack.cpp", "++tap[a] < p.axis[a].kernel_size", "false"),
-    "row_tail_dropped": ("algo/gemm/forward.cpp", "r < b.count;", "r + kernel.rows <= b.count;"),
+    "row_tail_dropped": ("algo/gemm/forward.cpp", "r < b.rows;", "r + 4 <= b.rows;"),
     "depth_chunk_lost": ("algo/gemm/forward.cpp", "k0 > 0 ||", "false ||"),
     "bias_forgotten": ("algo/gemm/forward.cpp", "if (!operands.bias.data) return;", "return;"),
-    "strip_tail_dropped": (
+    "block_tail_dropped": (
         "algo/gemm/forward.cpp",
-        "strips = ceil_div(positions, columns);",
-        "strips = std::max<int64_t>(positions / columns, 1);",
+        "column_blocks = ceil_div(positions, columns);",
+        "column_blocks = std::max<int64_t>(positions / columns, 1);",
     ),
     "tail_not_cleared": (
         "algo/gemm/weight.cpp",
@@ -123,11 +123,7 @@ FAULTS = {
     ),
     "split_lost": ("algo/gemm/weight.cpp", "int64_t s = 1; s < plan", "int64_t s = 2; s < plan"),
     "conjugated": ("algo/gemm/weight.cpp", "sums[j] -= sums[row", "sums[j] += sums[row"),
-    "sums_start_anywhere": (
-        "algo/gemm/forward.cpp",
-        "T start[kMaxRows];",
-        "T start[kMaxRows];\n        continue;",
-    ),
+    "strip_skipped": ("algo/gemm/forward.cpp", "      v += width;", "      v += width + (v > 0);"),
     "fold_replaces": ("core/relabel.cpp", "p.accumulate = number >= used;", ""),
     "gaps_left": ("core/relabel.cpp", "!= x.stride) return true;", "!= x.stride) return false;"),
     "straightened_twice": ("core/relabel.cpp", "x.dilation = -x.dilation;", ""),

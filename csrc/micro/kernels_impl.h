@@ -108,9 +108,17 @@ void turn_lines(const Lines& from, T sign, T* to) {
 
 template <typename T, typename Stored>
 void interleave_lines(const Lines& from, T sign, T* to, int64_t to_row, int64_t to_step) {
-  if (from.step == 1 && to_row == 1 && from.rows == kRows && to_step == kRows)
-    return turn_lines<T, Stored, kRows>(from, sign, to);
   const Stored* line = static_cast<const Stored*>(from.data);
+  const bool is_panel = to_row == 1 && from.rows == kRows && to_step == kRows;
+  if (is_panel && from.step == 1) return turn_lines<T, Stored, kRows>(from, sign, to);
+  if (is_panel && from.row == 1 && sign == 1)  // the lines lie side by side: a panel already
+    return gather_lines<T, Stored>(Lines{from.data, from.count, from.step, kRows, 1}, to, kRows);
+  if (is_panel) {
+    for (int64_t k = 0; k < from.count; ++k, line += from.step, to += kRows)
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) to[r] = sign * widen(line[r * from.row]);
+    return;
+  }
   for (int64_t r = 0; r < from.rows; ++r, line += from.row, to += to_row)
     for (int64_t k = 0; k < from.count; ++k) to[k * to_step] = sign * widen(line[k * from.step]);
 }

@@ -24,6 +24,8 @@ namespace {
 // Adds an inner axis, which becomes one with the axis around it where the two lie end to end.
 void add_axis(Grid* grid, int64_t size, int64_t stride) {
   grid->per_image *= size;
+  if (grid->axes > 0 && size == 1) return;
+  if (grid->axes == 1 && grid->size[0] == 1) grid->axes = 0;
   const int around = grid->axes - 1;
   if (grid->axes > 0 && grid->stride[around] == stride * size) {
     grid->size[around] *= size;

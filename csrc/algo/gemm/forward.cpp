@@ -1,7 +1,15 @@
 // gemm, forward: Y[co, (n,o)] = sum over m of W[co, m] * X[m, (n,o)], m = (ci, t).
 //
-// A strip of X, as many positions as a tile has columns, is gathered into L1; panels of packed W
-// stream past it. Where the output's layout allows, tiles write straight into it.
+// A task computes a block of Y, some channels by some positions, and walks the depth m in chunks. Of
+// each chunk it packs its piece of X and of W, both small enough to stay in L2; then a strip of X, as
+// wide as a tile, stays in L1 while the panels of W stream past it:
+//
+//     for each chunk of the depth:  pack W (panels), pack X
+//       for each strip of X:                             L1
+//         for each panel of W:                           L2
+//           tile: C += panel * strip                     registers
+//
+// Where the output's layout allows, C is the output itself.
 #include "algo/gemm/parts.h"
 #include "core/relabel.h"
 #include "micro/pack.h"
@@ -9,18 +17,18 @@
 namespace torchconv::gemm_detail {
 namespace {
 
-constexpr int64_t kStripBytes = 36 << 10;  // of X: most of an L1 cache of 32 to 48 kB
-constexpr int64_t kSharedBytes = 1 << 20;  // of packed W, for each thread
+constexpr int64_t kStripBytes = 36 << 10;   // of X: most of an L1 cache of 32 to 48 kB
+constexpr int64_t kBlockBytes = 256 << 10;  // of X, and of W: together most of an L2 cache
+constexpr int64_t kSumsBytes = 768 << 10;   // of Y
+constexpr int64_t kMostColumns = 512;       // of a block, so that shallow ones leave room for rows
 
-// How a forward problem is cut. A block is a range of rows of one group's W; a strip is a range of
-// positions; a task is one block and one strip, and walks the depth in chunks.
+// How a forward problem is cut.
 template <typename T>
 struct ForwardPlan {
   int workers;
-  int64_t planes, rows, depth, chunk;  // rows of one group
-  int64_t rows_per_block, blocks_per_group, blocks, blocks_per_pass;
-  int64_t positions, columns, strips;
-  bool shared;  // W is packed once for all strips; else by each task as it goes
+  int64_t planes, rows, depth, chunk;  // rows of one group, planes counted
+  int64_t rows_per_block, row_blocks;
+  int64_t positions, columns, column_blocks;  // columns of a block
 
   ForwardPlan(const Problem& p, int threads) {
     const Kernels<T>& kernel = kernels<T>();
@@ -29,40 +37,46 @@ struct ForwardPlan {
     rows = p.out_channels_per_group() * planes;
     depth = p.taps() * p.in_channels_per_group() * planes;
     positions = p.batch * p.output_positions();
-
-    const int64_t vectors = ceil_div(positions, kernel.lanes);
-    strips = ceil_div(vectors, kernel.vectors);
-    columns = ceil_div(vectors, std::max<int64_t>(strips, 1)) * kernel.lanes;
-    strips = ceil_div(positions, columns);
     const int64_t longest = kStripBytes / int64_t(kernel.vectors * kernel.lanes * sizeof(T));
-    chunk = ceil_div(depth, std::max<int64_t>(ceil_div(depth, longest), 1));
+    chunk = std::max<int64_t>(ceil_div(depth, std::max<int64_t>(ceil_div(depth, longest), 1)), 1);
 
-    const int64_t row_bytes = std::max<int64_t>(depth, 1) * sizeof(T);
-    const int64_t budget = kSharedBytes * workers / row_bytes / kernel.rows * kernel.rows;
-    shared = strips > 2 && budget > 0;
-    const int64_t most = shared ? std::min(budget, kMaxRowsPerBlock) : kMaxRowsPerBlock;
-    blocks_per_group = ceil_div(rows, most);
-    if (strips * p.groups < 2 * workers && workers > 1)  // too few tasks: cut the rows as well
-      blocks_per_group = std::max(blocks_per_group, ceil_div(4 * workers, strips * p.groups));
-    rows_per_block = round_up(ceil_div(rows, blocks_per_group), kernel.rows);
-    blocks_per_group = ceil_div(rows, rows_per_block);
-    blocks = blocks_per_group * p.groups;
-    blocks_per_pass = shared ? std::max<int64_t>(budget / rows_per_block, 1) : blocks;
-    blocks_per_pass = std::min(blocks_per_pass, blocks);
+    const int64_t chunk_bytes = chunk * int64_t(sizeof(T));
+    const int64_t most_columns = std::min(kBlockBytes / chunk_bytes, kMostColumns);
+    column_blocks = ceil_div(positions, round_down(most_columns, kernel.lanes));
+    cut_columns(kernel.lanes);
+    const int64_t most_rows = std::min(kBlockBytes / chunk_bytes,
+                                       kSumsBytes / (columns * int64_t(sizeof(T))));
+    row_blocks = ceil_div(rows, round_down(most_rows, kernel.rows));
+    // Too few tasks: halve what costs less to pack twice.
+    while (p.groups * row_blocks * column_blocks < workers) {
+      if (rows / row_blocks < kernel.rows && positions / column_blocks < kernel.lanes) break;
+      if (positions * row_blocks <= rows * column_blocks && rows / row_blocks >= kernel.rows)
+        row_blocks *= 2;
+      else
+        column_blocks *= 2;
+    }
+    cut_columns(kernel.lanes);
+    rows_per_block = round_up(ceil_div(rows, row_blocks), kernel.rows);
+    row_blocks = ceil_div(rows, rows_per_block);
   }
 
-  int64_t block_elements() const { return rows_per_block * depth; }
+  void cut_columns(int64_t lanes) {
+    columns = round_up(ceil_div(positions, column_blocks), lanes);
+    column_blocks = ceil_div(positions, columns);
+  }
 };
 
 template <typename T>
 struct Worker {
-  T* strip;  // [chunk][columns] of X
-  T* sums;   // [rows_per_block][columns] of Y
-  T* panel;  // [chunk][rows] of W, where it is not shared
+  T* patches;  // [chunk][columns] of X
+  T* panels;   // [rows_per_block / rows][chunk][rows] of W
+  T* sums;     // [rows_per_block][columns] of Y
+  T* start;    // [rows_per_block]: where the sums begin
   Worker(const ForwardPlan<T>& plan, Arena* arena) {
-    strip = arena->take<T>(plan.chunk * plan.columns);
+    patches = arena->take<T>(plan.chunk * plan.columns);
+    panels = arena->take<T>(plan.rows_per_block * plan.chunk);
     sums = arena->take<T>(plan.rows_per_block * plan.columns);
-    panel = arena->take<T>(plan.shared ? 0 : plan.chunk * kMaxRows);
+    start = arena->take<T>(plan.rows_per_block);
   }
 };
 
@@ -110,43 +124,73 @@ struct Forward {
                 input.stride.axis[0] == 1;
   }
 
-  // Rows of block b: [first, first + count) of group g.
+  // Rows [r0, r0 + rows) of group g, at positions [first, first + count).
   struct Block {
-    int64_t g, first, count;
+    int64_t g, r0, rows, first, count;
   };
-  Block block(int64_t b) const {
-    const int64_t first = b % plan.blocks_per_group * plan.rows_per_block;
-    return {b / plan.blocks_per_group, first, std::min(plan.rows_per_block, plan.rows - first)};
+  Block block(int64_t task) const {
+    const int64_t first = task % plan.column_blocks * plan.columns;
+    const int64_t r0 = task / plan.column_blocks % plan.row_blocks * plan.rows_per_block;
+    return {task / plan.column_blocks / plan.row_blocks, r0,
+            std::min(plan.rows_per_block, plan.rows - r0), first,
+            std::min(plan.columns, plan.positions - first)};
   }
 
-  // Where the sums of rows [r, ...) begin.
-  void start_of(int64_t g, int64_t r, int64_t count, T* start) const {
-    std::fill(start, start + count, T(0));
+  // Where the sums of a block's rows begin: at the bias.
+  void pack_start(const Block& b, T* start) const {
+    std::fill(start, start + b.rows, T(0));
     if (!operands.bias.data) return;
     const Reals bias(operands.bias, p.dtype);
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t co = (r + i) / plan.planes, plane = (r + i) % plan.planes;
-      const int64_t offset = g * bias.stride.group + co * bias.stride.out_channel + plane;
-      kernels<T>().gather(bias.store, Lines{bias.at(offset), 1, 0, 1, 1}, start + i, 1);
+    const int64_t row = bias.stride.out_channel;
+    const int64_t offset = b.g * bias.stride.group + b.r0 / plan.planes * row;
+    for (int q = 0; q < plan.planes; ++q) {
+      const Lines lines{bias.at(offset + q), 1, 0, b.rows / plan.planes, row};
+      kernels<T>().interleave(bias.store, lines, T(1), start + q, 0, plan.planes);
     }
   }
 
-  // The strip's place in the output, where tiles can write there directly; else null.
-  T* in_place(const Block& b, int64_t first, int64_t count) const {
-    if (!in_rows || count % kernels<T>().lanes != 0) return nullptr;
-    const int64_t n = first / grid.per_image, o = first % grid.per_image;
-    if (o + count > grid.per_image) return nullptr;
-    return reinterpret_cast<T*>(output.at(n * output.stride.batch + b.g * output.stride.group +
-                                          b.first * output.stride.out_channel + o));
+  // Where a block's positions lie side by side in one image, their number there; else -1.
+  int64_t position_in_image(const Block& b) const {
+    const int64_t o = b.first % grid.per_image;
+    return b.count % kernels<T>().lanes == 0 && o + b.count <= grid.per_image ? o : -1;
   }
 
-  void store(const Block& b, int64_t first, int64_t count, const T* sums) const {
-    for_each_run(grid, first, count, [&](const Run& run) {
+  // The block's place in the output, where tiles can write there directly; else null.
+  T* output_in_place(const Block& b) const {
+    const int64_t o = position_in_image(b);
+    if (!in_rows || o < 0) return nullptr;
+    return reinterpret_cast<T*>(output.at(b.first / grid.per_image * output.stride.batch +
+                                          b.g * output.stride.group +
+                                          b.r0 * output.stride.out_channel + o));
+  }
+
+  // Rows k0, ... of the block of X where they lie in the input as a tile wants them; else null.
+  const T* input_in_place(const Block& b, int64_t k0) const {
+    const int64_t o = position_in_image(b);
+    if (!is_matrix || o < 0) return nullptr;
+    return reinterpret_cast<const T*>(input.at(b.first / grid.per_image * input.stride.batch +
+                                               b.g * input.stride.group +
+                                               k0 * input.stride.in_channel + o));
+  }
+
+  // Rows [k0, k1) of the block of X: of both planes, one after the other.
+  void pack_input(const Block& b, int64_t k0, int64_t k1, T* to) const {
+    const int64_t half = plan.depth / plan.planes;
+    for (int64_t k = k0; k < k1;) {
+      const int64_t end = std::min(k1, (k / half + 1) * half), m = k % half;
+      pack_patches(p, input, b.g, int(k / half), m, m + end - k, b.first, b.count,
+                   to + (k - k0) * plan.columns, plan.columns);
+      k = end;
+    }
+  }
+
+  void store(const Block& b, const T* sums) const {
+    for_each_run(grid, b.first, b.count, [&](const Run& run) {
       int64_t offset = run.n * output.stride.batch + b.g * output.stride.group +
-                       b.first / plan.planes * output.stride.out_channel;
+                       b.r0 / plan.planes * output.stride.out_channel;
       for (int a = 0; a < grid.axes; ++a) offset += run.o[a] * grid.stride[a];
       for (int q = 0; q < plan.planes; ++q) {
-        const Lines lines{output.at(offset + q), b.count / plan.planes, output.stride.out_channel,
+        const Lines lines{output.at(offset + q), b.rows / plan.planes, output.stride.out_channel,
                           run.count, grid.stride[grid.axes - 1]};
         kernels<T>().scatter(output.store, sums + q * plan.columns + run.column,
                              plan.planes * plan.columns, operands.accumulate, lines);
@@ -154,55 +198,47 @@ struct Forward {
     });
   }
 
-  // Rows k0, ... of a strip of X where they lie in the input as a tile wants them; else null.
-  const T* strip_in_place(int64_t g, int64_t k0, int64_t first, int64_t count) const {
-    if (!is_matrix || count % kernels<T>().lanes != 0) return nullptr;
-    const int64_t n = first / grid.per_image, o = first % grid.per_image;
-    if (o + count > grid.per_image) return nullptr;
-    return reinterpret_cast<const T*>(input.at(n * input.stride.batch + g * input.stride.group +
-                                               k0 * input.stride.in_channel + o));
-  }
-
-  // Rows k0 .. k1 of the strip of X.
-  void pack_strip(int64_t g, int64_t k0, int64_t k1, int64_t first, int64_t count, T* to) const {
-    const int64_t half = plan.depth / plan.planes;
-    for (int64_t k = k0; k < k1;) {
-      const int64_t end = std::min(k1, (k / half + 1) * half), m = k % half;
-      pack_patches(p, input, g, int(k / half), m, m + end - k, first, count,
-                   to + (k - k0) * plan.columns, plan.columns);
-      k = end;
-    }
-  }
-
-  // One block of rows times one strip of positions. `packed` is the block's W, null if not shared.
-  void task(const Block& b, int64_t s, const T* packed, const Worker<T>& worker) const {
+  // The tiles of a block, over one chunk of the depth.
+  void multiply(const Block& b, int64_t depth, const T* x, int64_t x_row, const Worker<T>& worker,
+                T* sums, int64_t sums_row, bool add) const {
     const Kernels<T>& kernel = kernels<T>();
-    const int64_t first = s * plan.columns, count = std::min(plan.columns, plan.positions - first);
-    const int64_t vectors = ceil_div(count, kernel.lanes);
-    T* direct = in_place(b, first, count);
-    T* sums = direct ? direct : worker.sums;
-    const int64_t sums_row = direct ? output.stride.out_channel : plan.columns;
-    for (int64_t k0 = 0; k0 < std::max<int64_t>(plan.depth, 1); k0 += std::max<int64_t>(plan.chunk, 1)) {
-      const int64_t k1 = std::min(plan.depth, k0 + plan.chunk);
-      const T* strip = strip_in_place(b.g, k0, first, count);
-      const int64_t strip_row = strip ? input.stride.in_channel : plan.columns;
-      if (!strip) pack_strip(b.g, k0, k1, first, count, worker.strip);
-      for (int64_t r = 0; r < b.count; r += kernel.rows) {
-        const int64_t rows = std::min<int64_t>(kernel.rows, b.count - r);
-        const T* panel = packed ? packed + r * plan.depth + k0 * rows : worker.panel;
-        if (!packed) pack_panel(p, weight, b.g, b.first + r, rows, k0, k1, worker.panel);
-        T start[kMaxRows];
-        if (k0 == 0) start_of(b.g, b.first + r, rows, start);
-        kernel.outer[rows - 1][vectors - 1](k1 - k0, panel, strip ? strip : worker.strip,
-                                            strip_row, sums + r * sums_row, sums_row, start,
-                                            k0 > 0 || (direct && operands.accumulate));
+    const int64_t vectors = ceil_div(b.count, kernel.lanes);
+    for (int64_t strips = ceil_div(vectors, kernel.vectors), v = 0; strips > 0; --strips) {
+      const int64_t width = ceil_div(vectors - v, strips), column = v * kernel.lanes;
+      for (int64_t r = 0; r < b.rows; r += kernel.rows) {
+        const int64_t rows = std::min<int64_t>(kernel.rows, b.rows - r);
+        kernel.outer[rows - 1][width - 1](depth, worker.panels + r * depth, x + column, x_row,
+                                          sums + r * sums_row + column, sums_row,
+                                          worker.start + r, add);
       }
+      v += width;
     }
-    if (!direct) store(b, first, count, worker.sums);
+  }
+
+  void task(const Block& b, const Worker<T>& worker) const {
+    T* const direct = output_in_place(b);
+    T* const sums = direct ? direct : worker.sums;
+    const int64_t sums_row = direct ? output.stride.out_channel : plan.columns;
+    pack_start(b, worker.start);
+    int64_t k0 = 0;
+    do {  // once, too, where there is no depth
+      const int64_t k1 = std::min(plan.depth, k0 + plan.chunk);
+      const T* x = input_in_place(b, k0);
+      if (!x) pack_input(b, k0, k1, worker.patches);
+      for (int64_t r = 0; r < b.rows; r += kernels<T>().rows)
+        pack_panel(p, weight, b.g, b.r0 + r, std::min<int64_t>(kernels<T>().rows, b.rows - r), k0, k1,
+                   worker.panels + r * (k1 - k0));
+      multiply(b, k1 - k0, x ? x : worker.patches, x ? input.stride.in_channel : plan.columns, worker,
+               sums, sums_row, k0 > 0 || (direct && operands.accumulate));
+      k0 = k1;
+    } while (k0 < plan.depth);
+    if (!direct) store(b, worker.sums);
   }
 };
 
-bool writes_nothing(const Problem& p) { return p.batch * p.out_channels * p.output_positions() == 0; }
+bool writes_nothing(const Problem& p) {
+  return p.batch * p.out_channels * p.output_positions() == 0;
+}
 
 }  // namespace
 
@@ -213,29 +249,13 @@ void run_forward(Problem p, Operands operands, const Context& context) {
   simplify(&p, &operands);
   const ForwardPlan<T> plan(p, context.threads);
   const Forward<T> forward(p, operands, plan);
-  Arena arena{static_cast<char*>(context.scratch)};
-  T* const packed = arena.take<T>(plan.shared ? plan.blocks_per_pass * plan.block_elements() : 0);
-  char* const private_memory = arena.base + arena.used;
   Arena counter{nullptr};
   Worker<T>(plan, &counter);
-
-  const int64_t tile_rows = kernels<T>().rows, panels = plan.rows_per_block / tile_rows;
-  for (int64_t pass = 0; pass < plan.blocks; pass += plan.blocks_per_pass) {
-    const int64_t blocks = std::min(plan.blocks_per_pass, plan.blocks - pass);
-    if (plan.shared)
-      for_each_task<T>(context, blocks * panels, plan.workers, [&](int64_t task, int) {
-        const auto b = forward.block(pass + task / panels);
-        const int64_t r = task % panels * tile_rows, rows = std::min(tile_rows, b.count - r);
-        T* to = packed + task / panels * plan.block_elements() + r * plan.depth;
-        if (rows > 0) pack_panel(p, forward.weight, b.g, b.first + r, rows, 0, plan.depth, to);
-      });
-    for_each_task<T>(context, blocks * plan.strips, plan.workers, [&](int64_t task, int worker) {
-      Arena own{private_memory + worker * counter.used};
-      const int64_t b = task / plan.strips;
-      forward.task(forward.block(pass + b), task % plan.strips,
-                   plan.shared ? packed + b * plan.block_elements() : nullptr, Worker<T>(plan, &own));
-    });
-  }
+  for_each_task<T>(context, p.groups * plan.row_blocks * plan.column_blocks, plan.workers,
+                   [&](int64_t task, int worker) {
+                     Arena own{static_cast<char*>(context.scratch) + worker * counter.used};
+                     forward.task(forward.block(task), Worker<T>(plan, &own));
+                   });
 }
 
 template <typename T>
@@ -243,7 +263,6 @@ int64_t forward_scratch(const Problem& p, int threads) {
   if (writes_nothing(p)) return 0;
   const ForwardPlan<T> plan(p, threads);
   Arena arena{nullptr};
-  arena.take<T>(plan.shared ? plan.blocks_per_pass * plan.block_elements() : 0);
   for (int w = 0; w < plan.workers; ++w) Worker<T>(plan, &arena);
   return arena.used;
 }

@@ -8,9 +8,8 @@
 
 namespace torchconv::gemm_detail {
 
-constexpr int64_t kMaxRowsPerBlock = 1024;  // of sums that a task keeps
-
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t round_down(int64_t a, int64_t b) { return std::max(a / b, int64_t(1)) * b; }
 inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // Waking a thread costs as much as about this many multiply-adds.

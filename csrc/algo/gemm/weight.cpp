@@ -9,9 +9,12 @@
 namespace torchconv::gemm_detail {
 namespace {
 
-constexpr int64_t kChunkPositions = 1024;    // a tile's sums are taken across lanes once per chunk
-constexpr int64_t kColumnsPerBlock = 96;     // of W that share one packed chunk of X
-constexpr int64_t kPartialBytes = 1 << 20;   // of sums kept apart for a split reduction
+// Of chunk and block, 256 to 1024 and 96 to 384 were tried on ResNet-50's layers: longer chunks cost
+// cache, shorter ones take the sum across lanes too often, narrower blocks pack Y too often.
+constexpr int64_t kChunkPositions = 512;
+constexpr int64_t kColumnsPerBlock = 256;
+constexpr int64_t kSumsBytes = 1 << 20;     // of a block of W
+constexpr int64_t kPartialBytes = 1 << 20;  // of sums kept apart for a split reduction
 constexpr int64_t kTasksWanted = 16;
 
 // How a weight gradient is cut: rows (output channels) and columns m of W into blocks, and, where
@@ -31,7 +34,7 @@ struct WeightPlan {
     const int64_t m = p.taps() * p.in_channels_per_group();
     rows = p.out_channels_per_group() * planes;
     columns = m * planes;
-    row_blocks = ceil_div(rows, kMaxRowsPerBlock);
+    row_blocks = ceil_div(rows, kSumsBytes / (kColumnsPerBlock * int64_t(sizeof(T))));
     rows_per_block = round_up(ceil_div(rows, row_blocks), 2);
     m_blocks = ceil_div(columns, kColumnsPerBlock);
     m_per_block = ceil_div(m, m_blocks);
@@ -61,30 +64,33 @@ struct WeightWorker {
   }
 };
 
-// The output seen as an input whose patches are its own elements: one tap, channels its rows.
-Problem output_as_input(const Problem& p) {
-  Problem q = p;
-  q.padding_mode = PaddingMode::zeros;
-  q.in_channels = p.out_channels;
-  for (int a = 0; a < p.axes; ++a) {
-    const int64_t size = p.axis[a].output_size;
-    q.axis[a] = Axis{size, 1, size, 1, 0, 1};
+// The output seen as the input of a 1x1 convolution: its patches are its own elements.
+struct OutputAsInput {
+  Problem problem;
+  Operands operands;
+  OutputAsInput(const Problem& p, const View& output) : problem(p) {
+    problem.padding_mode = PaddingMode::zeros;
+    problem.in_channels = p.out_channels;
+    for (int a = 0; a < p.axes; ++a) {
+      const int64_t size = p.axis[a].output_size;
+      problem.axis[a] = Axis{size, 1, size, 1, 0, 1};
+    }
+    operands.input = operands.output = output;
+    operands.input.in_channel = output.out_channel;
+    simplify(&problem, &operands);
   }
-  return q;
-}
+};
 
 template <typename T>
 struct ByWeight {
   const Problem& p;
   const WeightPlan<T>& plan;
-  Problem y_problem;
+  OutputAsInput y;
   Reals input, weight, output;
 
   ByWeight(const Problem& problem, const Operands& o, const WeightPlan<T>& weight_plan)
-      : p(problem), plan(weight_plan), y_problem(output_as_input(problem)), input(o.input, p.dtype),
-        weight(o.weight, p.dtype), output(o.output, p.dtype) {
-    output.stride.in_channel = output.stride.out_channel;
-  }
+      : p(problem), plan(weight_plan), y(problem, o.output), input(o.input, p.dtype),
+        weight(o.weight, p.dtype), output(y.operands.input, p.dtype) {}
 
   struct Block {
     int64_t g, r0, r1, m0, m1;  // rows (planes counted) and columns (not) of group g
@@ -104,7 +110,7 @@ struct ByWeight {
 
   void pack_outputs(const Block& b, int64_t r, int64_t rows, int64_t first, int64_t count, T* to) const {
     for (int q = 0; q < plan.planes; ++q)
-      pack_patches(y_problem, output, b.g, q, (r + b.r0) / plan.planes,
+      pack_patches(y.problem, output, b.g, q, (r + b.r0) / plan.planes,
                    (r + b.r0 + rows) / plan.planes, first, count, to + q * plan.chunk_row,
                    plan.planes * plan.chunk_row);
   }
@@ -174,6 +180,7 @@ struct ByWeight {
 template <typename T>
 void run_weight(Problem p, Operands operands, const Context& context) {
   straighten_taps(&p, &operands.weight);
+  simplify(&p, &operands);
   const WeightPlan<T> plan(p, context.threads);
   const ByWeight<T> by_weight(p, operands, plan);
   const int64_t blocks = p.groups * plan.row_blocks * plan.m_blocks;
