@@ -1,6 +1,9 @@
 """Every algorithm, forced by name, on every problem: exact values, and what needs no oracle."""
 
 import functools
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -202,6 +205,15 @@ def test_a_forced_algorithm_that_refuses_says_why():
     x = torch.ones(1, 1, 3, dtype=torch.int32)
     with testing.algorithm("gemm"), pytest.raises(RuntimeError, match=r"gemm was forced .*int32"):
         torch.ops.torchconv.conv(x, x, None, None, [1], [0], [1], 1, False)
+
+
+def test_an_unknown_algorithm_in_the_environment_is_refused():
+    code = "import torch, torchconv; torchconv.conv1d(torch.ones(1, 1, 2), torch.ones(1, 1, 1))"
+    environment = {**os.environ, "TORCHCONV_ALGORITHM": "magic"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "algorithm magic was forced but refuses: no algorithm has this name" in done.stderr
 
 
 @pytest.mark.parametrize("result", RESULTS)

@@ -14,12 +14,24 @@ const Algorithm* find(const std::string& name) {
   return nullptr;
 }
 
+std::string refuses_as_unknown(const Problem&) {
+  std::string refusal = "no algorithm has this name; there are";
+  for (const Algorithm* algorithm : algorithms()) refusal += std::string(" ") + algorithm->name;
+  return refusal;
+}
+
+// What TORCHCONV_ALGORITHM names; a name that is none of the list refuses every problem.
+const Algorithm* named_in_environment() {
+  const char* name = std::getenv("TORCHCONV_ALGORITHM");
+  if (!name || !*name) return nullptr;
+  static const Algorithm unknown = {name, refuses_as_unknown, nullptr, nullptr, nullptr};
+  const Algorithm* algorithm = find(name);
+  return algorithm ? algorithm : &unknown;
+}
+
 // Null: the planner is free.
 std::atomic<const Algorithm*>& forced() {
-  static std::atomic<const Algorithm*> algorithm{[] {
-    const char* name = std::getenv("TORCHCONV_ALGORITHM");
-    return name ? find(name) : nullptr;
-  }()};
+  static std::atomic<const Algorithm*> algorithm{named_in_environment()};
   return algorithm;
 }
 
