@@ -179,7 +179,7 @@ def test_tables_show_means_targets_and_the_worst():
     records = [record(1.0), record(4.0, name="other"), record(0.5, result="weight", name="slow")]
     means = report.mean_table(records).splitlines()
     assert "2.00    (2)" in means[-2] and "0.50   (20)" in means[-2]
-    assert means[-1].startswith("float32   all")
+    assert means[-1].startswith("float32    all")
     assert "0.50    1 of 3    by weight, slow" in report.worst_table(records)
 
 

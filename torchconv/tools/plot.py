@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchconv.tools.regimes import REGIMES
+from torchconv.tools.regimes import REGIMES, Regime
 from torchconv.tools.report import TITLES, Record, Report, geometric_mean, groups, ratios
 from torchconv.tools.workloads import RESULTS
 
@@ -41,7 +41,7 @@ def save(report: Report, path: Path) -> None:
         labels = []
         for row, (dtype, regime, algorithm, records) in enumerate(rows):
             _draw_row(axes, -row, regime, records)
-            words = (REGIMES[regime].title, dtype if several_dtypes else "", algorithm)
+            words = (regime.title, dtype if several_dtypes else "", algorithm)
             labels.append(textwrap.fill(" ".join(words), 25))
         axes.set_yticks([-row for row in range(len(rows))], labels, color=INK, fontsize=9)
         _dress(axes, len(rows))
@@ -51,8 +51,8 @@ def save(report: Report, path: Path) -> None:
         pyplot.close(figure)
 
 
-def _draw_row(axes: Axes, height: float, regime: str, records: list[Record]) -> None:
-    colour = COLOURS[list(REGIMES).index(regime)]
+def _draw_row(axes: Axes, height: float, regime: Regime, records: list[Record]) -> None:
+    colour = COLOURS[list(REGIMES).index(regime.name)]
     for result in RESULTS:
         values = sorted(ratios(records, result))
         mean = geometric_mean(values)

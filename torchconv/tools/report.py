@@ -17,7 +17,7 @@ import torch
 
 from torchconv import _C
 from torchconv.tools.measure import Timing
-from torchconv.tools.regimes import REGIMES
+from torchconv.tools.regimes import REGIMES, Regime
 from torchconv.tools.workloads import RESULTS
 
 TITLES = {"output": "forward", "input": "by input", "weight": "by weight"}
@@ -123,7 +123,7 @@ def ratios(records: Iterable[Record], result: str) -> list[float]:
     return [r.timing.ratio for r in records if r.result == result and r.timing]
 
 
-def groups(records: list[Record]) -> Iterator[tuple[str, str, str, list[Record]]]:
+def groups(records: list[Record]) -> Iterator[tuple[str, Regime, str, list[Record]]]:
     """The rows of a table: dtype, regime, forced algorithm, and the records they share."""
     order = list(REGIMES)
 
@@ -132,7 +132,7 @@ def groups(records: list[Record]) -> Iterator[tuple[str, str, str, list[Record]]
 
     for dtype, regime, algorithm in sorted(set(map(key, records))):
         members = [record for record in records if key(record) == (dtype, regime, algorithm)]
-        yield dtype, order[regime], algorithm, members
+        yield dtype, REGIMES[order[regime]], algorithm, members
 
 
 def error_table(records: list[Record]) -> str:
@@ -153,8 +153,8 @@ def worst_table(records: list[Record]) -> str:
         ratio, record = min(timed, key=lambda pair: pair[0])
         below = sum(ratio < 1 for ratio, _ in timed)
         lines.append(
-            f"{_label(dtype, regime, algorithm)}{ratio:>6.2f}  {below:>3} of {len(timed):<4}"
-            f" {TITLES[record.result]}, {record.name}"
+            f"{_label(dtype, regime.title, algorithm)}{ratio:>6.2f}"
+            f"  {below:>3} of {len(timed):<4} {TITLES[record.result]}, {record.name}"
         )
     return "\n".join(lines)
 
@@ -162,18 +162,18 @@ def worst_table(records: list[Record]) -> str:
 def mean_table(records: list[Record]) -> str:
     """Geometric means of the ratios by regime, each beside its target; over all at the end."""
     head = "".join(f"{TITLES[result] + ' (target)':>20}" for result in RESULTS)
-    lines = ["F.conv's time over ours, geometric means", "", f"{'':<57}{head}"]
+    lines = ["F.conv's time over ours, geometric means", "", f"{'':<58}{head}"]
     for dtype, regime, algorithm, members in groups(records):
-        targets = [REGIMES[regime].target(result, dtype) for result in RESULTS]
-        lines.append(_label(dtype, regime, algorithm) + _means(members, targets))
-    for dtype in sorted({record.dtype for record in records}):
-        members = [record for record in records if record.dtype == dtype]
-        lines.append(f"{dtype:<10}{'all':<47}" + _means(members, [None] * len(RESULTS)))
+        targets = [regime.target(result, dtype) for result in RESULTS]
+        lines.append(_label(dtype, regime.title, algorithm) + _means(members, targets))
+    for dtype, algorithm in sorted({(r.dtype, r.forced_algorithm) for r in records}):
+        members = [r for r in records if (r.dtype, r.forced_algorithm) == (dtype, algorithm)]
+        lines.append(_label(dtype, "all", algorithm) + _means(members, [None] * len(RESULTS)))
     return "\n".join(lines)
 
 
-def _label(dtype: str, regime: str, algorithm: str) -> str:
-    return f"{dtype:<10}{REGIMES[regime].title:<38}{algorithm:<9}"
+def _label(dtype: str, title: str, algorithm: str) -> str:
+    return f"{dtype:<11}{title:<38}{algorithm:<9}"
 
 
 def _means(records: list[Record], targets: list[float | None]) -> str:
@@ -205,7 +205,7 @@ def comparison(new: Report, old: Report) -> str:
             rows = [gain for r, gain in gains if r in members and r.result == result]
             mean = geometric_mean(rows)
             cells.append(f"{f'{mean:.3f}' if mean else '-':>12}")
-        lines.append(_label(dtype, regime, algorithm) + "".join(cells))
+        lines.append(_label(dtype, regime.title, algorithm) + "".join(cells))
     gains.sort(key=lambda pair: pair[1])
     for title, (record, gain) in (("most lost", gains[0]), ("most gained", gains[-1])):
         lines.append(f"{title}: {gain:.3f}  {TITLES[record.result]}, {record.name}")
