@@ -63,12 +63,16 @@ bool meet(const Problem& p, const View& input, const int64_t* o, const int64_t* 
   return true;
 }
 
+// Under about 20 us of work, starting threads costs more than they save.
+int workers(const Problem& p, int threads) { return p.multiply_adds() < 1e4 ? 1 : threads; }
+
 template <typename T>
 void forward(const Problem& p, const Operands& operands, const Context& context) {
   const View &input = operands.input, &weight = operands.weight, &output = operands.output;
   const int64_t rows = p.axis[0].output_size, channels = p.out_channels_per_group();
   if (p.batch * p.out_channels * p.output_positions() == 0) return;
-  context.for_each(p.batch * p.out_channels * rows, context.threads, [&](int64_t task, int) {
+  const int64_t tasks = p.batch * p.out_channels * rows;
+  context.for_each(tasks, workers(p, context.threads), [&](int64_t task, int) {
     const int64_t n = task / rows / p.out_channels, c = task / rows % p.out_channels;
     const int64_t g = c / channels, co = c % channels;
     const int64_t x0 = n * input.batch + g * input.group;
@@ -114,7 +118,9 @@ void forward_any(const Problem& p, const Operands& operands, const Context& cont
 std::string refuses(const Problem&) { return ""; }
 
 // About 2 ns a multiply-add, measured on a 3x3 convolution of 64 channels.
-double cost(const Problem& p, int threads) { return 2e-9 * p.multiply_adds() / threads; }
+double cost(const Problem& p, int threads) {
+  return 2e-9 * p.multiply_adds() / workers(p, threads);
+}
 
 int64_t scratch_bytes(const Problem&, int) { return 0; }
 
