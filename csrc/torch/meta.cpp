@@ -1,5 +1,5 @@
-// The shapes of results, for fake tensors and tracing. Where every size is a number the checks and
-// messages are those of the CPU kernel; a symbolic size is checked as far as its result depends on it.
+// The shapes of results, for fake tensors and tracing. Where every size is a number, the checks and
+// messages are those of the CPU kernel; symbolic sizes are checked as far as the result needs them.
 #include <algorithm>
 
 #include <ATen/ops/empty.h>
@@ -41,8 +41,9 @@ void check_geometry(const Arguments& arguments) {
   TORCH_CHECK(geometry.padding.size() == axes && geometry.dilation.size() == axes &&
                   (!arguments.result_size || arguments.result_size->size() == axes),
               "torchconv: stride, padding, dilation and size need as many entries as each other");
-  TORCH_CHECK(size_t(arguments.first.dim()) == axes + 2 && size_t(arguments.second.dim()) == axes + 2,
-              "torchconv: expected two tensors of ", axes + 2, " dimensions, got ",
+  const int64_t dimensions = int64_t(axes) + 2;
+  TORCH_CHECK(arguments.first.dim() == dimensions && arguments.second.dim() == dimensions,
+              "torchconv: expected two tensors of ", dimensions, " dimensions, got ",
               arguments.first.dim(), " and ", arguments.second.dim());
   TORCH_CHECK(!arguments.bias || arguments.bias->dim() == 1, "torchconv: bias needs one dimension");
   check_positive(geometry.stride, "stride");

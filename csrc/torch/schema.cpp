@@ -43,7 +43,8 @@ Tensor call(const Arguments& arguments, std::optional<c10::DispatchKeySet> keys)
 
 Tensor call(Result result, const Form& form, const OptionalTensor& bias,
             at::OptionalSymIntArrayRef result_size, const Geometry& geometry) {
-  return call({result, form[first_of(result)], form[second_of(result)], bias, result_size, geometry});
+  return call(
+      {result, form[first_of(result)], form[second_of(result)], bias, result_size, geometry});
 }
 
 c10::SymIntArrayRef spatial_size(const Tensor& tensor) {

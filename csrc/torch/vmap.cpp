@@ -1,6 +1,6 @@
-// vmap: one operator call does all the mapped ones, its mapped axis folded into an index of the form
+// vmap: one operator call does all the mapped ones, the mapped axis folded into an index of
 //
-//     T(x, w, y) = sum over n, g, ci, co, o, t of  x[n, g, ci, i] * w[g, co, ci, t] * y[n, g, co, o]
+//     T(x, w, y) = sum over n, g, ci, co, o, t of x[n, g, ci, i] * w[g, co, ci, t] * y[n, g, co, o]
 //
 // Where one argument is mapped, into the index it shares with the result and not with the other
 // argument: n of input and output, ci of input and weight, co of weight and output. Where both are,
@@ -45,8 +45,8 @@ Index shared(Result a, Result b) {
   return are(Result::input, Result::weight) ? Index::in_channel : Index::out_channel;
 }
 
-// The axis of a tensor that holds an index. Channels that a tensor keeps for all groups lie group by
-// group: the mapped axis goes inside the group, as (group, mapped, channel).
+// The axis of a tensor that holds an index. Channels that a tensor keeps for all groups lie group
+// by group: the mapped axis goes inside the group, as (group, mapped, channel).
 struct Place {
   int64_t axis;
   bool inside_group;
