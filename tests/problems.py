@@ -75,6 +75,10 @@ PROBLEMS = {
     "flip_strided": "channels=3>4 input=9x8 kernel=3x4 stride=2x3 dilation=1x2 padding=2x3 flip=1",
     "flip_3d_grouped": "channels=4>6 groups=2 input=4x5x6 kernel=2x3x2 padding=1x1x1 flip=1",
     "flip_reflect": "channels=3>4 input=7x8 kernel=3x3 padding=2x2 padding_mode=reflect flip=1",
+    # Found by fuzzing
+    "replicate_far": "channels=2>2 input=9x6 kernel=3x1 stride=2x1099511627776 dilation=1x3 "
+    "padding=1x4 output=3x6 padding_mode=replicate",
+    "replicate_both_edges": "channels=2>3 input=2x3 kernel=5x4 padding=6x7 padding_mode=replicate",
 }
 
 RESULTS = ("output", "input", "weight")

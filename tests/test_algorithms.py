@@ -78,11 +78,13 @@ def test_equals_the_defining_sum_exactly(algorithm, problem):
         )
 
 
+# torch has no empty sums, and would make the padded input.
+BEYOND_TORCH = ("empty_batch", "empty_output", "no_input_channels", "replicate_far")
+
+
 @pytest.mark.parametrize("result", RESULTS)
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
-@pytest.mark.parametrize(
-    "name", [name for name in PROBLEMS if not name.startswith(("empty", "no_"))]
-)
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if name not in BEYOND_TORCH])
 def test_reference_equals_torch_exactly(name, dtype, result):
     problem = line(name, result, dtype)
     tensors = testing.from_line(problem)

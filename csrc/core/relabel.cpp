@@ -23,8 +23,7 @@ int64_t high_reach(const Axis& x) {
 }
 
 int64_t count_segments(PaddingMode mode, const Axis& x) {
-  if (mode == PaddingMode::zeros) return 1;
-  if (mode == PaddingMode::replicate) return 1 + low_reach(x) + high_reach(x);
+  if (mode == PaddingMode::zeros || mode == PaddingMode::replicate) return 1;
   return 1 + (low_reach(x) > 0) + (high_reach(x) > 0);
 }
 
@@ -32,12 +31,30 @@ int64_t count_segments(PaddingMode mode, const Axis& x) {
 Segment segment(PaddingMode mode, const Axis& x, int64_t number) {
   const int64_t n = x.input_size, low = low_reach(x), high = high_reach(x);
   if (number == 0) return {0, n, 0, 1};
-  if (mode == PaddingMode::replicate)
-    return number <= low ? Segment{-number, 1, 0, 1} : Segment{n - 1 + number - low, 1, n - 1, 1};
   const bool below = low > 0 && number == 1;
   if (mode == PaddingMode::circular)
     return below ? Segment{-low, low, n - low, 1} : Segment{n, high, 0, 1};
   return below ? Segment{-low, low, low, -1} : Segment{n, high, n - 2, -1};
+}
+
+// Under `replicate` the first and the last index stand for all beyond them: each sums, for one tap,
+// the outputs whose index lies there. The outputs become the taps of a problem of one output, all of
+// them with the same weight. Numbers 0, 1, ...: the low side of each tap, then the high side.
+Phase edge_phase(const Axis& x, int64_t number) {
+  const bool low = number < x.kernel_size;
+  const int64_t tap = number % x.kernel_size, at_zero = x.padding - tap * x.dilation;
+  const auto outputs_before = [&x](int64_t v) {  // that make o * stride < v
+    return v <= 0 ? 0 : std::min(ceil_div(v, x.stride), x.output_size);
+  };
+  const int64_t first = low ? 0 : outputs_before(at_zero + x.input_size);
+  const int64_t count = low ? outputs_before(at_zero) : x.output_size - first;
+  Phase p;
+  p.axis = Axis{x.output_size, count, count > 0, 1, -first, 1};
+  p.first_index = low ? 0 : x.input_size - 1;
+  p.index_step = p.tap_step = 0;
+  p.first_tap = tap;
+  p.accumulate = true;
+  return p;
 }
 
 // Taps whose numbers agree modulo this reach the same residues of the input index.
@@ -49,7 +66,8 @@ void swap_channels(View* v) { std::swap(v->in_channel, v->out_channel); }
 
 int64_t count_phases(const Problem& problem, int a) {
   const Axis& x = problem.axis[a];
-  return count_segments(problem.padding_mode, x) * std::min(tap_classes(x), x.kernel_size);
+  const int64_t edges = problem.padding_mode == PaddingMode::replicate ? 2 * x.kernel_size : 0;
+  return count_segments(problem.padding_mode, x) * std::min(tap_classes(x), x.kernel_size) + edges;
 }
 
 bool phases_leave_gaps(const Problem& problem) {
@@ -63,6 +81,8 @@ bool phases_leave_gaps(const Problem& problem) {
 Phase phase(const Problem& problem, int a, int64_t number) {
   const Axis& x = problem.axis[a];
   const int64_t classes = tap_classes(x), used = std::min(classes, x.kernel_size);
+  const int64_t segments = count_segments(problem.padding_mode, x);
+  if (number >= segments * used) return edge_phase(x, number - segments * used);
   const Segment s = segment(problem.padding_mode, x, number / used);
   const int64_t t0 = number % used;
   const int64_t padding = x.padding + s.first;  // of the segment, whose first index is 0
