@@ -80,3 +80,16 @@ def conv(
     padding_mode: str,
     /,
 ) -> Tensor | NotImplementedType: ...
+def conv_transpose(
+    axes: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | Sequence[int],
+    padding: int | Sequence[int],
+    output_padding: int | Sequence[int],
+    groups: int,
+    dilation: int | Sequence[int],
+    mode: str,
+    /,
+) -> Tensor | NotImplementedType: ...

@@ -289,7 +289,13 @@ def _conv_transpose(
     dilation: Size,
     mode: str,
 ) -> Tensor:
-    """The one path of `function`, one of the conv_transpose functions."""
+    """Both paths of `function`, one of the conv_transpose functions."""
+    if not torch.compiler.is_compiling():
+        result = _C.conv_transpose(
+            axes, input, weight, bias, stride, padding, output_padding, groups, dilation, mode
+        )
+        if result is not NotImplemented:
+            return result
     tensors = (input, weight, bias)
     if has_torch_function(tensors):
         numbers = (stride, padding, output_padding, groups, dilation)

@@ -1,5 +1,5 @@
-// The Python module torchconv._C: plans, checks and the build's facts. The operators need none of it:
-// they register themselves when the library is loaded.
+// The Python module torchconv._C: plans, checks and the build's facts. The operators need none of
+// it: they register themselves when the library is loaded.
 #include <ATen/Parallel.h>
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
@@ -174,4 +174,5 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("force_algorithm", &force, "name"_a);
   module.def("forced_algorithm", &forced_algorithm);
   module.add_object("conv", new_fast_conv());
+  module.add_object("conv_transpose", new_fast_conv_transpose());
 }

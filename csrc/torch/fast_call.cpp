@@ -1,6 +1,6 @@
-// The short way into conv for a plain call from Python: tensors and ints are unpacked here and go to
-// the dispatcher, without torch.ops' own Python in between (which costs more than a tiny
-// convolution does).
+// The short way into conv and conv_transpose for a plain call from Python: tensors and ints are
+// unpacked here and go to the dispatcher, without torch.ops' own Python in between (which costs more
+// than a tiny convolution does).
 //
 // It steps aside, by returning NotImplemented, for whatever it does not know: the long way then makes
 // the result or the error. Modes below Python (functorch, autocast, fake tensors, dispatch modes,
@@ -11,6 +11,7 @@
 
 #include <ATen/PythonTorchFunctionTLS.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/TracerMode.h>
 #include <pybind11/pybind11.h>
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/autograd/python_variable.h>
@@ -21,9 +22,14 @@
 namespace torchconv {
 namespace {
 
-enum Position {
-  kAxes, kInput, kWeight, kBias, kStride, kPadding, kDilation, kGroups, kMode, kPaddingMode, kCount
-};
+// The places of the arguments.
+enum Common { kAxes, kInput, kWeight, kBias };
+namespace forward {
+enum { kStride = kBias + 1, kPadding, kDilation, kGroups, kMode, kPaddingMode, kCount };
+}
+namespace transposed {
+enum { kStride = kBias + 1, kPadding, kOutputPadding, kGroups, kDilation, kMode, kCount };
+}
 
 // bool is no int here, as in torch's own argument parser.
 bool read_int(PyObject* object, int64_t* value) {
@@ -65,21 +71,43 @@ struct PlainCall {
   int64_t groups = 1;
   bool flip = false;
   bool batched = true;
-  PerAxis stride, padding, dilation;
-  std::string_view padding_mode;
+  PerAxis stride, padding, dilation, output_padding;
+  std::string_view padding_mode = "zeros";
   const Tensor* input = nullptr;
   const Tensor* weight = nullptr;
   OptionalTensor bias;
 
   bool read(PyObject* const* arguments) {
-    return read_int(arguments[kAxes], &axes) && axes >= 1 && axes <= kMaxAxes &&
-           read_tensors(arguments) && stride.read(arguments[kStride], axes) &&
+    using namespace forward;
+    return read_tensors(arguments) && stride.read(arguments[kStride], axes) &&
            padding.read(arguments[kPadding], axes) && dilation.read(arguments[kDilation], axes) &&
-           read_int(arguments[kGroups], &groups) && read_words(arguments);
+           read_int(arguments[kGroups], &groups) && read_mode(arguments[kMode]) &&
+           read_padding_mode(arguments[kPaddingMode]);
+  }
+
+  bool read_transposed(PyObject* const* arguments) {
+    using namespace transposed;
+    return read_tensors(arguments) && stride.read(arguments[kStride], axes) &&
+           padding.read(arguments[kPadding], axes) &&
+           dilation.read(arguments[kDilation], axes) &&
+           output_padding.read(arguments[kOutputPadding], axes) &&
+           read_int(arguments[kGroups], &groups) && read_mode(arguments[kMode]) &&
+           is_common_transposed();
+  }
+
+  int64_t spatial_size(int64_t a) const { return input->size(a + (batched ? 2 : 1)); }
+
+  // The size a transposed convolution makes.
+  int64_t transposed_size(int64_t a) const {
+    const int64_t taps = weight->size(a + 2);
+    return (spatial_size(a) - 1) * stride.values[a] - 2 * padding.values[a] +
+           dilation.values[a] * (taps - 1) + output_padding.values[a] + 1;
   }
 
  private:
+  // The first four arguments, which both calls share.
   bool read_tensors(PyObject* const* arguments) {
+    if (!read_int(arguments[kAxes], &axes) || axes < 1 || axes > kMaxAxes) return false;
     PyObject* const given_bias = arguments[kBias];
     const bool has_bias = given_bias != Py_None;
     // Tensor itself or Parameter: subclasses may mean something else by conv.
@@ -93,53 +121,111 @@ struct PlainCall {
     return weight->dim() == axes + 2 && (batched || input->dim() == axes + 1);
   }
 
-  bool read_words(PyObject* const* arguments) {
-    const std::string_view mode = read_word(arguments[kMode]);
+  bool read_mode(PyObject* object) {
+    const std::string_view mode = read_word(object);
     flip = mode == "convolution";
-    padding_mode = read_word(arguments[kPaddingMode]);
+    return flip || mode == "cross_correlation";
+  }
+
+  bool read_padding_mode(PyObject* object) {
+    padding_mode = read_word(object);
     PaddingMode known;
-    return (flip || mode == "cross_correlation") &&
-           parse_padding_mode(padding_mode.data(), int64_t(padding_mode.size()), &known);
+    return parse_padding_mode(padding_mode.data(), int64_t(padding_mode.size()), &known);
+  }
+
+  // What the long way would have checked, for sizes as they occur; the rest is left to it.
+  bool is_common_transposed() const {
+    constexpr int64_t kCommon = 1 << 20, kCommonElements = int64_t(1) << 40;
+    const auto common = [](int64_t value, int64_t least) { return value >= least && value < kCommon; };
+    const auto alike = [this](const Tensor& tensor) {
+      return tensor.dtype() == input->dtype() && tensor.device() == input->device() &&
+             tensor.numel() <= kCommonElements;
+    };
+    const int64_t channels = weight->size(0);
+    if (at::tracer::impl::is_dispatch_enabled()) return false;  // jit.trace would keep the sizes
+    if (input->scalar_type() == at::kComplexHalf) return false;  // has no sum for the bias's gradient
+    if (!alike(*input) || !alike(*weight) || !common(groups, 1) || channels % groups != 0 ||
+        channels != input->size(batched ? 1 : 0))
+      return false;
+    if (bias && (!alike(*bias) || bias->dim() != 1 || bias->size(0) != weight->size(1) * groups))
+      return false;
+    for (int64_t a = 0; a < axes; ++a) {
+      const int64_t s = stride.values[a], d = dilation.values[a], extra = output_padding.values[a];
+      if (!common(s, 1) || !common(d, 1) || !common(padding.values[a], 0) || !common(extra, 0) ||
+          extra >= std::max(s, d) || spatial_size(a) < 1 || transposed_size(a) < 1)
+        return false;
+    }
+    return true;
   }
 };
 
-Tensor run(const PlainCall& plain) {
+using List = c10::SmallVector<SymInt, kMaxAxes>;
+
+Tensor run(const PlainCall& plain, bool is_transposed) {
   const auto list = [&plain](const PerAxis& entries) {
-    return c10::SmallVector<SymInt, kMaxAxes>(entries.values, entries.values + plain.axes);
+    return List(entries.values, entries.values + plain.axes);
   };
-  const auto stride = list(plain.stride), padding = list(plain.padding),
+  const List stride = list(plain.stride), padding = list(plain.padding),
              dilation = list(plain.dilation);
-  const Geometry geometry{stride, padding, dilation, plain.groups, plain.flip,
-                                  plain.padding_mode};
+  const Geometry geometry{stride, padding, dilation, plain.groups, plain.flip, plain.padding_mode};
+  List size;
+  if (is_transposed)
+    for (int64_t a = 0; a < plain.axes; ++a) size.emplace_back(plain.transposed_size(a));
+
   const auto conv = [&](const Tensor& input) {
-    return call({Result::output, input, *plain.weight, plain.bias, std::nullopt, geometry});
+    if (!is_transposed)
+      return call({Result::output, input, *plain.weight, plain.bias, std::nullopt, geometry});
+    const at::OptionalSymIntArrayRef output_size(size);
+    const Tensor output =
+        call({Result::input, input, *plain.weight, std::nullopt, output_size, geometry});
+    if (!plain.bias) return output;
+    at::DimVector along_channels(size_t(plain.axes + 1), 1);
+    along_channels[0] = -1;
+    return output + plain.bias->to(output.scalar_type()).view(along_channels);
   };
   return plain.batched ? conv(*plain.input) : conv(plain.input->unsqueeze(0)).squeeze(0);
 }
 
-PyObject* fast_conv(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+template <bool is_transposed>
+PyObject* fast_call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   HANDLE_TH_ERRORS
   PlainCall plain;
-  if (count != kCount || at::impl::torch_function_mode_enabled() || !plain.read(arguments))
-    Py_RETURN_NOTIMPLEMENTED;
+  const bool is_plain =
+      count == (is_transposed ? int(transposed::kCount) : int(forward::kCount)) &&
+      !at::impl::torch_function_mode_enabled() &&
+      (is_transposed ? plain.read_transposed(arguments) : plain.read(arguments));
+  if (!is_plain) Py_RETURN_NOTIMPLEMENTED;
   Tensor result;
   {
     const pybind11::gil_scoped_release without_gil;
-    result = run(plain);
+    result = run(plain, is_transposed);
   }
   return THPVariable_Wrap(std::move(result));
   END_HANDLE_TH_ERRORS
 }
 
+template <bool is_transposed>
+PyMethodDef method(const char* name, const char* doc) {
+  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&fast_call<is_transposed>)),
+          METH_FASTCALL, doc};
+}
+
 }  // namespace
 
 PyObject* new_fast_conv() {
-  static PyMethodDef method = {
-      "conv", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&fast_conv)),
-      METH_FASTCALL,
+  static PyMethodDef conv = method<false>(
+      "conv",
       "conv(axes, input, weight, bias, stride, padding, dilation, groups, mode, padding_mode)\n\n"
-      "The convolution of plain tensors, or NotImplemented where an argument is not plain."};
-  return PyCFunction_New(&method, nullptr);
+      "The convolution of plain tensors, or NotImplemented where an argument is not plain.");
+  return PyCFunction_New(&conv, nullptr);
+}
+
+PyObject* new_fast_conv_transpose() {
+  static PyMethodDef conv_transpose = method<true>(
+      "conv_transpose",
+      "conv_transpose(axes, input, weight, bias, stride, padding, output_padding, groups, dilation, "
+      "mode)\n\nThe transposed convolution likewise.");
+  return PyCFunction_New(&conv_transpose, nullptr);
 }
 
 }  // namespace torchconv
