@@ -6,6 +6,7 @@
 // Floats are summed in double and rounded once, integers modulo 2^64. The other two results come
 // from relabelling (core/relabel.h). It is the truth for all tests and the last resort.
 #include <complex>
+#include <type_traits>
 
 #include "core/algorithm.h"
 #include "core/fold.h"
@@ -16,14 +17,14 @@ namespace torchconv {
 namespace {
 
 // What a stored type is summed in, and how a sum becomes stored.
-template <typename T> struct Sum { using Type = double; };
-template <> struct Sum<std::complex<float>> { using Type = std::complex<double>; };
-template <> struct Sum<std::complex<double>> { using Type = std::complex<double>; };
-template <> struct Sum<uint8_t> { using Type = uint64_t; };
-template <> struct Sum<int8_t> { using Type = uint64_t; };
-template <> struct Sum<int16_t> { using Type = uint64_t; };
-template <> struct Sum<int32_t> { using Type = uint64_t; };
-template <> struct Sum<int64_t> { using Type = uint64_t; };
+template <typename T>
+struct Sum {
+  using Type = std::conditional_t<std::is_integral_v<T>, uint64_t, double>;
+};
+template <typename Real>
+struct Sum<std::complex<Real>> {
+  using Type = std::complex<double>;
+};
 
 template <typename T>
 typename Sum<T>::Type read(const void* data, int64_t offset) {
@@ -43,7 +44,7 @@ void write<Float16>(void* data, int64_t offset, double sum) {
 }
 
 // The next index in row-major order over axes [first, axes); false after the last.
-bool next(int64_t* index, const Problem& p, int first, int64_t Axis::*size) {
+bool next(int64_t* index, const Problem& p, int first, int64_t Axis::* size) {
   for (int a = p.axes - 1; a >= first; --a) {
     if (++index[a] < p.axis[a].*size) return true;
     index[a] = 0;
@@ -52,11 +53,13 @@ bool next(int64_t* index, const Problem& p, int first, int64_t Axis::*size) {
 }
 
 // Offset of the input element that output o and tap t meet; false where there is none.
-bool meet(const Problem& p, const View& input, const int64_t* o, const int64_t* t, int64_t* offset) {
+bool meet(const Problem& p, const View& input, const int64_t* o, const int64_t* t,
+          int64_t* offset) {
   *offset = 0;
   for (int a = 0; a < p.axes; ++a) {
     const Axis& x = p.axis[a];
-    const int64_t i = fold(p.padding_mode, o[a] * x.stride - x.padding + t[a] * x.dilation, x.input_size);
+    const int64_t i =
+        fold(p.padding_mode, o[a] * x.stride - x.padding + t[a] * x.dilation, x.input_size);
     if (i < 0) return false;
     *offset += i * input.axis[a];
   }
@@ -85,13 +88,13 @@ void forward(const Problem& p, const Operands& operands, const Context& context)
       if (operands.bias.data)
         sum = read<T>(operands.bias.data, g * operands.bias.group + co * operands.bias.out_channel);
       if (p.taps() > 0) do {
-        if (!meet(p, input, o, t, &x)) continue;
-        w = w0;
-        for (int a = 0; a < p.axes; ++a) w += t[a] * weight.axis[a];
-        for (int64_t ci = 0; ci < p.in_channels_per_group(); ++ci)
-          sum += read<T>(input.data, x0 + x + ci * input.in_channel) *
-                 read<T>(weight.data, w + ci * weight.in_channel);
-      } while (next(t, p, 0, &Axis::kernel_size));
+          if (!meet(p, input, o, t, &x)) continue;
+          w = w0;
+          for (int a = 0; a < p.axes; ++a) w += t[a] * weight.axis[a];
+          for (int64_t ci = 0; ci < p.in_channels_per_group(); ++ci)
+            sum += read<T>(input.data, x0 + x + ci * input.in_channel) *
+                   read<T>(weight.data, w + ci * weight.in_channel);
+        } while (next(t, p, 0, &Axis::kernel_size));
       for (int a = 0; a < p.axes; ++a) y += o[a] * output.axis[a];
       if (operands.accumulate) sum += read<T>(output.data, y);
       write<T>(output.data, y, sum);
@@ -125,9 +128,8 @@ double cost(const Problem& p, int threads) {
 int64_t scratch_bytes(const Problem&, int) { return 0; }
 
 void run(const Problem& problem, const Operands& operands, const Context& context) {
-  for_each_forward(problem, operands, [&](const Problem& p, const Operands& o) {
-    forward_any(p, o, context);
-  });
+  for_each_forward(problem, operands,
+                   [&](const Problem& p, const Operands& o) { forward_any(p, o, context); });
 }
 
 }  // namespace

@@ -46,14 +46,18 @@ std::string check_lists(const Call& call) {
   const int64_t axes = call.stride.count;
   if (axes < 1 || axes > kMaxAxes)
     return "stride has " + str(axes) + " entries, expected 1 to " + str(kMaxAxes);
-  const struct { const char* word; const Sizes& list; bool present; int64_t least; } lists[] = {
-      {"stride", call.stride, true, 1},
-      {"padding", call.padding, true, -int64_t(kIndexLimit)},
-      {"dilation", call.dilation, true, 1},
-      {call.result == Result::output  ? "output_size"
-       : call.result == Result::input ? "input_size"
-                                      : "kernel_size",
-       call.result_size, call.has_result_size, call.result == Result::weight ? 1 : 0}};
+  const struct {
+    const char* word;
+    const Sizes& list;
+    bool present;
+    int64_t least;
+  } lists[] = {{"stride", call.stride, true, 1},
+               {"padding", call.padding, true, -int64_t(kIndexLimit)},
+               {"dilation", call.dilation, true, 1},
+               {call.result == Result::output  ? "output_size"
+                : call.result == Result::input ? "input_size"
+                                               : "kernel_size",
+                call.result_size, call.has_result_size, call.result == Result::weight ? 1 : 0}};
   for (const auto& [word, list, present, least] : lists) {
     if (!present) continue;
     if (list.count != axes)
@@ -61,8 +65,8 @@ std::string check_lists(const Call& call) {
              ": " + str(list);
     for (int64_t a = 0; a < axes; ++a)
       if (list[a] < least)
-        return std::string(word) + " must be " + (least == 1 ? "positive" : "at least " + str(least)) +
-               ", got " + str(list);
+        return std::string(word) + " must be " +
+               (least == 1 ? "positive" : "at least " + str(least)) + ", got " + str(list);
   }
   return "";
 }
@@ -70,7 +74,8 @@ std::string check_lists(const Call& call) {
 std::string check_ranks(const Call& call) {
   const int64_t axes = call.stride.count;
   std::string wrong;
-  if (call.result != Result::input) wrong = check_rank("input", call.input, axes, "batch, channels");
+  if (call.result != Result::input)
+    wrong = check_rank("input", call.input, axes, "batch, channels");
   if (wrong.empty() && call.result != Result::weight) {
     wrong = check_rank("weight", call.weight, axes, "out_channels, in_channels / groups");
     for (int64_t a = 2; wrong.empty() && a < axes + 2; ++a)
@@ -155,7 +160,8 @@ std::string check_axis(const Call& call, Problem* p, int a) {
 std::string check_fold(const Call& call, const Problem& p, int a) {
   if (p.padding_mode == PaddingMode::zeros) return "";
   const Axis& axis = p.axis[a];
-  const int64_t last = (axis.output_size - 1) * axis.stride + (axis.kernel_size - 1) * axis.dilation;
+  const int64_t last =
+      (axis.output_size - 1) * axis.stride + (axis.kernel_size - 1) * axis.dilation;
   const int64_t high = last - axis.padding - (axis.input_size - 1);
   const int64_t reach = axis.padding > high ? axis.padding : high;
   const int64_t limit = p.padding_mode == PaddingMode::reflect    ? axis.input_size - 1
@@ -168,11 +174,12 @@ std::string check_fold(const Call& call, const Problem& p, int a) {
          " on axis " + str(a) + given(call);
 }
 
-bool too_many_elements(const Problem& p, int64_t outer, int64_t inner, int64_t Axis::*size) {
+bool too_many_elements(const Problem& p, int64_t outer, int64_t inner, int64_t Axis::* size) {
   int64_t bytes = element_bytes(p.dtype);
-  bool overflow = __builtin_mul_overflow(bytes, outer, &bytes) ||
-                  __builtin_mul_overflow(bytes, inner, &bytes);
-  for (int a = 0; a < p.axes; ++a) overflow |= __builtin_mul_overflow(bytes, p.axis[a].*size, &bytes);
+  bool overflow =
+      __builtin_mul_overflow(bytes, outer, &bytes) || __builtin_mul_overflow(bytes, inner, &bytes);
+  for (int a = 0; a < p.axes; ++a)
+    overflow |= __builtin_mul_overflow(bytes, p.axis[a].*size, &bytes);
   return overflow;
 }
 
@@ -210,8 +217,9 @@ std::string check(const Call& call, Problem* problem) {
 namespace {
 const char* const kModes[] = {"zeros", "reflect", "replicate", "circular"};
 const char* const kResults[] = {"output", "input", "weight"};
-const char* const kDTypes[] = {"float32", "float64", "bfloat16", "float16", "complex64", "complex128",
-                               "uint8",   "int8",    "int16",    "int32",   "int64"};
+const char* const kDTypes[] = {"float32",   "float64",    "bfloat16", "float16",
+                               "complex64", "complex128", "uint8",    "int8",
+                               "int16",     "int32",      "int64"};
 }  // namespace
 
 const char* name(PaddingMode mode) { return kModes[int(mode)]; }

@@ -39,8 +39,8 @@ const char* name(PaddingMode mode);
 const char* name(DType dtype);
 const char* name(Result result);
 
-// The View of a tensor laid out [batch, channel, spatial...] (or [out, in / groups, taps...] for the
-// weight, whose taps are reversed here, once, where the problem says flip).
+// The View of a tensor laid out [batch, channel, spatial...] (or [out, in / groups, taps...] for
+// the weight, whose taps are reversed here, once, where the problem says flip).
 View input_view(const Problem& problem, void* data, const int64_t* strides);
 View output_view(const Problem& problem, void* data, const int64_t* strides);
 View weight_view(const Problem& problem, void* data, const int64_t* strides);

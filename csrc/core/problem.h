@@ -7,17 +7,29 @@
 // and a pair whose i falls outside the input contributes nothing (or is folded back inside, see
 // PaddingMode). Every operator is a partial derivative of one trilinear form over that relation:
 //
-//     T(x, w, y) = sum over n, g, ci, co, o, t of  x[n, g, ci, i] * w[g, co, ci, t] * y[n, g, co, o]
+//     T(x, w, y) = sum over n, g, ci, co, o, t of
+//                      x[n, g, ci, i] * w[g, co, ci, t] * y[n, g, co, o]
 #pragma once
 
 #include <cstdint>
 
 namespace torchconv {
 
-constexpr int kMaxAxes = 4;  // spatial axes a problem may have; three are reachable from Python today
+constexpr int kMaxAxes =
+    4;  // spatial axes a problem may have; three are reachable from Python today
 
 enum class DType : uint8_t {
-  float32, float64, bfloat16, float16, complex64, complex128, uint8, int8, int16, int32, int64
+  float32,
+  float64,
+  bfloat16,
+  float16,
+  complex64,
+  complex128,
+  uint8,
+  int8,
+  int16,
+  int32,
+  int64
 };
 
 // Which of the three tensors of the form is computed; the other two are given.
@@ -60,7 +72,7 @@ struct Problem {
   }
 
  private:
-  int64_t product(int64_t Axis::*size) const {
+  int64_t product(int64_t Axis::* size) const {
     int64_t p = 1;
     for (int a = 0; a < axes; ++a) p *= axis[a].*size;
     return p;
@@ -92,10 +104,16 @@ struct Operands {
 constexpr int64_t element_bytes(DType dtype) {
   switch (dtype) {
     case DType::complex128: return 16;
-    case DType::float64: case DType::complex64: case DType::int64: return 8;
-    case DType::float32: case DType::int32: return 4;
-    case DType::bfloat16: case DType::float16: case DType::int16: return 2;
-    case DType::uint8: case DType::int8: return 1;
+    case DType::float64:
+    case DType::complex64:
+    case DType::int64: return 8;
+    case DType::float32:
+    case DType::int32: return 4;
+    case DType::bfloat16:
+    case DType::float16:
+    case DType::int16: return 2;
+    case DType::uint8:
+    case DType::int8: return 1;
   }
   return 0;
 }

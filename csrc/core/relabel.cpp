@@ -10,7 +10,8 @@ namespace {
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t modulo(int64_t a, int64_t b) { return ((a % b) + b) % b; }
 
-// A stretch of padded indices v in [first, first + count) that a fold maps to start + step * (v - first).
+// A stretch of padded indices v in [first, first + count) that a fold maps to start + step * (v -
+// first).
 struct Segment {
   int64_t first, count, start, step;
 };
@@ -18,7 +19,8 @@ struct Segment {
 // Padded indices below 0 and beyond the input that some pair of output and tap reaches.
 int64_t low_reach(const Axis& x) { return std::max<int64_t>(x.padding, 0); }
 int64_t high_reach(const Axis& x) {
-  const int64_t last = (x.output_size - 1) * x.stride + (x.kernel_size - 1) * x.dilation - x.padding;
+  const int64_t last =
+      (x.output_size - 1) * x.stride + (x.kernel_size - 1) * x.dilation - x.padding;
   return x.output_size == 0 ? 0 : std::max<int64_t>(last - (x.input_size - 1), 0);
 }
 
@@ -38,8 +40,8 @@ Segment segment(PaddingMode mode, const Axis& x, int64_t number) {
 }
 
 // Under `replicate` the first and the last index stand for all beyond them: each sums, for one tap,
-// the outputs whose index lies there. The outputs become the taps of a problem of one output, all of
-// them with the same weight. Numbers 0, 1, ...: the low side of each tap, then the high side.
+// the outputs whose index lies there. The outputs become the taps of a problem of one output, all
+// of them with the same weight. Numbers 0, 1, ...: the low side of each tap, then the high side.
 Phase edge_phase(const Axis& x, int64_t number) {
   const bool low = number < x.kernel_size;
   const int64_t tap = number % x.kernel_size, at_zero = x.padding - tap * x.dilation;
@@ -184,15 +186,17 @@ void simplify(Problem* problem, Operands* operands) {
   const auto still = [](const Axis& x) {
     return x.kernel_size == 1 && x.stride == 1 && x.padding == 0 && x.input_size == x.output_size;
   };
-  const auto joins = [](const View& v, int a, int64_t size) { return v.axis[a - 1] == v.axis[a] * size; };
+  const auto joins = [](const View& v, int a, int64_t size) {
+    return v.axis[a - 1] == v.axis[a] * size;
+  };
   int kept = 0;
   for (int a = 0; a < problem->axes; ++a) {
     const Axis x = problem->axis[a];
     if (still(x) && x.input_size == 1) continue;
     problem->axis[kept] = x;
     for (View* v : {&input, &weight, &output}) v->axis[kept] = v->axis[a];
-    if (kept > 0 && still(x) && still(problem->axis[kept - 1]) && joins(input, kept, x.input_size) &&
-        joins(output, kept, x.output_size)) {
+    if (kept > 0 && still(x) && still(problem->axis[kept - 1]) &&
+        joins(input, kept, x.input_size) && joins(output, kept, x.output_size)) {
       Axis& joined = problem->axis[kept - 1];
       joined.input_size *= x.input_size;
       joined.output_size *= x.output_size;

@@ -8,8 +8,8 @@
 //   input index modulo the stride (polyphase). With g = gcd(stride, dilation), the taps
 //   t = t0 + (stride / g) u reach only the indices i with i + padding = t0 * dilation (mod stride).
 //   Nothing is ever dilated with zeros. Under a folding padding mode the padded index range falls
-//   apart into segments, each mapped to the input by a step of +1 or -1 (or, at a replicated edge, to
-//   one element): one problem per segment, and all but the first add to the result.
+//   apart into segments, each mapped to the input by a step of +1 or -1 (or, at a replicated edge,
+//   to one element): one problem per segment, and all but the first add to the result.
 #pragma once
 
 #include "core/problem.h"
@@ -74,8 +74,7 @@ void for_each_forward(const Problem& problem, const Operands& operands, const Ru
       rest /= count;
       empty |= phases[a].axis.output_size == 0;
     }
-    if (!empty)
-      run(input_as_forward(problem, phases), input_as_forward(problem, operands, phases));
+    if (!empty) run(input_as_forward(problem, phases), input_as_forward(problem, operands, phases));
   }
 }
 

@@ -9,9 +9,10 @@
 namespace torchconv {
 namespace {
 
-std::string sizes(const Problem& p, int64_t Axis::*field) {
+std::string sizes(const Problem& p, int64_t Axis::* field) {
   std::string text;
-  for (int a = 0; a < p.axes; ++a) text.append(a ? "x" : "").append(std::to_string(p.axis[a].*field));
+  for (int a = 0; a < p.axes; ++a)
+    text.append(a ? "x" : "").append(std::to_string(p.axis[a].*field));
   return text;
 }
 
@@ -48,11 +49,19 @@ struct Line {
 };
 
 std::string parse_field(const std::string& key, const std::string& value, Line* line) {
-  const struct { const char* key; std::vector<int64_t>* list; } lists[] = {
-      {"input", &line->input},   {"kernel", &line->kernel},   {"output", &line->output},
-      {"stride", &line->stride}, {"padding", &line->padding}, {"dilation", &line->dilation}};
-  const struct { const char* key; int64_t* number; } numbers[] = {
-      {"batch", &line->batch}, {"groups", &line->groups}, {"flip", &line->flip}, {"bias", &line->bias}};
+  const struct {
+    const char* key;
+    std::vector<int64_t>* list;
+  } lists[] = {{"input", &line->input},     {"kernel", &line->kernel},
+               {"output", &line->output},   {"stride", &line->stride},
+               {"padding", &line->padding}, {"dilation", &line->dilation}};
+  const struct {
+    const char* key;
+    int64_t* number;
+  } numbers[] = {{"batch", &line->batch},
+                 {"groups", &line->groups},
+                 {"flip", &line->flip},
+                 {"bias", &line->bias}};
   const std::string bad = "problem line: " + key + " cannot be '" + value + "'";
   for (const auto& field : lists)
     if (key == field.key) return (*field.list = parse_sizes(value)).empty() ? bad : "";

@@ -25,7 +25,8 @@ constexpr int kMaxVectors = 3;  // that its columns are made of
 constexpr int kMaxDotRows = 4;
 constexpr int kMaxDotColumns = 6;
 
-// Elements of a strided tensor, as `rows` lines of `count`: element (r, k) is data[r * row + k * step].
+// Elements of a strided tensor, as `rows` lines of `count`: element (r, k) is data[r * row + k *
+// step].
 struct Lines {
   void* data;
   int64_t rows, row;
@@ -39,9 +40,9 @@ struct Kernels {
   int vectors;  // of the largest outer tile
   int dot_rows, dot_columns;
 
-  // outer[rows - 1][vectors - 1]. A is packed [depth][rows]; a row of B starts every b_row elements,
-  // a row of C every c_row. C starts from itself where `add`, else from start[i] (zero where null).
-  // C is not read unless `add`.
+  // outer[rows - 1][vectors - 1]. A is packed [depth][rows]; a row of B starts every b_row
+  // elements, a row of C every c_row. C starts from itself where `add`, else from start[i] (zero
+  // where null). C is not read unless `add`.
   using Outer = void (*)(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int64_t c_row,
                          const T* start, bool add);
   Outer outer[kMaxRows][kMaxVectors];
@@ -55,7 +56,8 @@ struct Kernels {
   // to[r * to_row + k] = from(r, k), converted.
   void (*gather)(Store store, const Lines& from, T* to, int64_t to_row);
   // to[k * to_step + r * to_row] = sign * from(r, k), converted: lines become columns.
-  void (*interleave)(Store store, const Lines& from, T sign, T* to, int64_t to_row, int64_t to_step);
+  void (*interleave)(Store store, const Lines& from, T sign, T* to, int64_t to_row,
+                     int64_t to_step);
   // to(r, k) = from[r * from_row + k], or += where `add`, converted.
   void (*scatter)(Store store, const T* from, int64_t from_row, bool add, const Lines& to);
 

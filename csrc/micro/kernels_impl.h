@@ -1,9 +1,9 @@
 // The hot loops, compiled once per target: see kernels.h for what each function promises.
 //
-// A tile keeps rows x vectors sums in registers. Per step of the depth it loads `vectors` vectors of
-// B and broadcasts `rows` numbers of A; with two FMA ports of four cycles' latency at least eight
-// independent sums are needed, and 8 x 3 of 32 (AVX-512) or 4 x 3 of 16 registers (AVX2) leave room
-// for the operands while the loads stay below the FMAs.
+// A tile keeps rows x vectors sums in registers. Per step of the depth it loads `vectors` vectors
+// of B and broadcasts `rows` numbers of A; with two FMA ports of four cycles' latency at least
+// eight independent sums are needed, and 8 x 3 of 32 (AVX-512) or 4 x 3 of 16 registers (AVX2)
+// leave room for the operands while the loads stay below the FMAs.
 
 namespace torchconv::TORCHCONV_TARGET {
 
@@ -12,7 +12,7 @@ namespace torchconv::TORCHCONV_TARGET {
 constexpr int kRows = TORCHCONV_VECTOR_BYTES == 64 ? 8 : 4;
 constexpr int kVectors = 3;
 constexpr int kDotRows = TORCHCONV_VECTOR_BYTES == 64 ? 4 : 3;
-constexpr int kDotColumns = TORCHCONV_VECTOR_BYTES == 64 ? 6 : 3;
+constexpr int kDotColumns = TORCHCONV_VECTOR_BYTES == 64 ? 6 : 4;
 
 template <typename T, int rows, int vectors>
 void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int64_t c_row,
@@ -44,7 +44,8 @@ void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int6
 }
 
 template <typename T, int rows, int columns>
-void dot_tile(int64_t depth, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c, int64_t c_row) {
+void dot_tile(int64_t depth, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c,
+              int64_t c_row) {
   Vec<T> sum[rows][columns] = {};
   for (int64_t k = 0; k < depth; k += kLanes<T>) {
     Vec<T> row[rows];
@@ -154,7 +155,8 @@ inline void with_stored(Store, double, const F& f) {
 
 template <typename T>
 void gather(Store stored, const Lines& from, T* to, int64_t to_row) {
-  with_stored(stored, T(), [&]<typename Stored>(Stored*) { gather_lines<T, Stored>(from, to, to_row); });
+  with_stored(stored, T(),
+              [&]<typename Stored>(Stored*) { gather_lines<T, Stored>(from, to, to_row); });
 }
 template <typename T>
 void interleave(Store stored, const Lines& from, T sign, T* to, int64_t to_row, int64_t to_step) {
@@ -164,9 +166,8 @@ void interleave(Store stored, const Lines& from, T sign, T* to, int64_t to_row, 
 }
 template <typename T>
 void scatter(Store stored, const T* from, int64_t from_row, bool add, const Lines& to) {
-  with_stored(stored, T(), [&]<typename Stored>(Stored*) {
-    scatter_lines<T, Stored>(from, from_row, add, to);
-  });
+  with_stored(stored, T(),
+              [&]<typename Stored>(Stored*) { scatter_lines<T, Stored>(from, from_row, add, to); });
 }
 
 template <typename T, int rows>

@@ -97,8 +97,8 @@ Inside inside(const Axis& x, int64_t v0, int64_t count) {
 
 // One run of one tap, for `channels` rows.
 template <typename T>
-void pack_run(const Problem& p, const Reals& input, int64_t offset, const int64_t* tap, const Run& run,
-              int64_t channels, T* to, int64_t to_row) {
+void pack_run(const Problem& p, const Reals& input, int64_t offset, const int64_t* tap,
+              const Run& run, int64_t channels, T* to, int64_t to_row) {
   const int last = p.axes - 1;
   for (int a = 0; a < last; ++a) {
     const Axis& x = p.axis[a];
@@ -111,8 +111,8 @@ void pack_run(const Problem& p, const Reals& input, int64_t offset, const int64_
   const int64_t step = input.stride.axis[last];
   const int64_t v0 = run.o[last] * x.stride - x.padding + tap[last] * x.dilation;
   const auto gather = [&](int64_t first_index, int64_t column, int64_t count) {
-    const Lines lines{input.at(offset + first_index * step), channels, input.stride.in_channel, count,
-                      count > 1 ? step * x.stride : 1};
+    const Lines lines{input.at(offset + first_index * step), channels, input.stride.in_channel,
+                      count, count > 1 ? step * x.stride : 1};
     kernels<T>().gather(input.store, lines, to + column, to_row);
   };
   const Inside in = inside(x, v0, run.count);
@@ -130,8 +130,8 @@ void pack_run(const Problem& p, const Reals& input, int64_t offset, const int64_
 }  // namespace
 
 template <typename T>
-void pack_patches(const Problem& p, const Reals& input, int64_t g, int plane, int64_t m0, int64_t m1,
-                  int64_t first, int64_t count, T* to, int64_t to_row) {
+void pack_patches(const Problem& p, const Reals& input, int64_t g, int plane, int64_t m0,
+                  int64_t m1, int64_t first, int64_t count, T* to, int64_t to_row) {
   const int64_t taps = p.taps();
   const Grid grid = output_grid(p);
   // Few enough channels at a time that their images stay in the caches from tap to tap.
@@ -141,7 +141,8 @@ void pack_patches(const Problem& p, const Reals& input, int64_t g, int plane, in
     int64_t tap[kMaxAxes] = {};
     for (int64_t t = 0; t < taps; ++t, next_tap(p, tap)) {
       // The channels ci of these for which m = (ci, t) is asked for.
-      const int64_t from = std::max(c, ceil_div(m0 - t, taps)), until = std::min(end, ceil_div(m1 - t, taps));
+      const int64_t from = std::max(c, ceil_div(m0 - t, taps)),
+                    until = std::min(end, ceil_div(m1 - t, taps));
       if (from >= until) continue;
       const int64_t offset = plane + g * input.stride.group + from * input.stride.in_channel;
       T* const rows = to + (from * taps + t - m0) * to_row;

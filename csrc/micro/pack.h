@@ -1,5 +1,5 @@
-// The gather: where geometry, dtype and layout end. From a View into dense rows of T, through stride,
-// dilation, padding, padding mode and memory format; everything above sees panels only.
+// The gather: where geometry, dtype and layout end. From a View into dense rows of T, through
+// stride, dilation, padding, padding mode and memory format; everything above sees panels only.
 //
 // A complex tensor is read as two planes of reals: the same View with every stride doubled, and the
 // imaginary plane one element further.
@@ -19,9 +19,10 @@ struct Grid {
   int64_t per_image = 1;
 };
 
-Grid output_grid(const Problem& problem);                        // never joined
+Grid output_grid(const Problem& problem);                      // never joined
 Grid joined_grid(const Problem& problem, const View& output);  // for walking the output itself
-Grid weight_grid(const Problem& problem, const View& weight);  // of one group and output channel, joined
+Grid weight_grid(const Problem& problem,
+                 const View& weight);  // of one group and output channel, joined
 
 // Consecutive positions along the last axis of one image.
 struct Run {
@@ -73,7 +74,8 @@ struct Reals {
 
 // Rows [m0, m1) of the patch matrix of group g, at positions [first, first + count):
 //
-//     to[(m - m0) * to_row + position - first] = input[n, g, ci, o * stride - padding + t * dilation],
+//     to[(m - m0) * to_row + position - first] =
+//         input[n, g, ci, o * stride - padding + t * dilation],
 //     m = (ci, t), position = (n, o)
 template <typename T>
 void pack_patches(const Problem& problem, const Reals& input, int64_t g, int plane, int64_t m0,

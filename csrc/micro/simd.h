@@ -36,8 +36,8 @@ inline void store(T* to, Vec<T> v) {
   __builtin_memcpy(to, &v, sizeof v);
 }
 
-// The stored types of a float: conversion of one element and of one vector's worth. `count` elements
-// are read or written, no byte beyond them is touched; the other lanes are zero.
+// The stored types of a float: conversion of one element and of one vector's worth. `count`
+// elements are read or written, no byte beyond them is touched; the other lanes are zero.
 inline float widen(float x) { return x; }
 inline double widen(double x) { return x; }
 inline float widen(BFloat16 x) { return x; }
@@ -60,9 +60,13 @@ inline void store_part(Stored* to, Vec<T> v, int64_t count) {
 }
 
 template <typename T>
-inline Vec<T> load_full(const T* from) { return load(from); }
+inline Vec<T> load_full(const T* from) {
+  return load(from);
+}
 template <typename T>
-inline void store_full(T* to, Vec<T> v) { store(to, v); }
+inline void store_full(T* to, Vec<T> v) {
+  store(to, v);
+}
 
 #if TORCHCONV_VECTOR_BYTES == 64
 
@@ -98,8 +102,7 @@ inline __m256i to_bfloat16(Vec<float> v) {
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(b, 16), _mm512_set1_epi32(1));
   const __m512i rounded = _mm512_add_epi32(b, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
   const __mmask16 nan = _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
-  return _mm512_cvtepi32_epi16(
-      _mm512_mask_set1_epi32(_mm512_srli_epi32(rounded, 16), nan, 0x7fc0));
+  return _mm512_cvtepi32_epi16(_mm512_mask_set1_epi32(_mm512_srli_epi32(rounded, 16), nan, 0x7fc0));
 }
 template <>
 inline void store_part<float, BFloat16>(BFloat16* to, Vec<float> v, int64_t count) {
@@ -107,7 +110,8 @@ inline void store_part<float, BFloat16>(BFloat16* to, Vec<float> v, int64_t coun
 }
 template <>
 inline void store_part<float, Float16>(Float16* to, Vec<float> v, int64_t count) {
-  _mm256_mask_storeu_epi16(to, first16(count), _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+  _mm256_mask_storeu_epi16(to, first16(count),
+                           _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
 }
 inline Vec<float> load_full(const BFloat16* from) { return load_part<float>(from, 16); }
 inline Vec<float> load_full(const Float16* from) { return load_part<float>(from, 16); }
@@ -117,7 +121,8 @@ inline void store_full(Float16* to, Vec<float> v) { store_part<float>(to, v, 16)
 #elif TORCHCONV_VECTOR_BYTES == 32
 
 inline __m256i first8(int64_t count) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(count)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 inline __m256i first4(int64_t count) {
   return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
@@ -150,7 +155,8 @@ inline void store_full(BFloat16* to, Vec<float> v) {
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(b, 16), _mm256_set1_epi32(1));
   const __m256i rounded = _mm256_add_epi32(b, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
   const __m256i nan = (__m256i)_mm256_cmp_ps((__m256)v, (__m256)v, _CMP_UNORD_Q);
-  const __m256i kept = _mm256_blendv_epi8(_mm256_srli_epi32(rounded, 16), _mm256_set1_epi32(0x7fc0), nan);
+  const __m256i kept =
+      _mm256_blendv_epi8(_mm256_srli_epi32(rounded, 16), _mm256_set1_epi32(0x7fc0), nan);
   const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(kept, kept), 0x08);
   _mm_storeu_si128((__m128i*)to, _mm256_castsi256_si128(packed));
 }

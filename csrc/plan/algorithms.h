@@ -1,4 +1,5 @@
-// The list of algorithms, the preferred first. A new one is one file in csrc/algo and one line here.
+// The list of algorithms, the preferred first. A new one is one file in csrc/algo and one line
+// here.
 #pragma once
 
 #include "core/algorithm.h"

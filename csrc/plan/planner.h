@@ -32,8 +32,8 @@ const Algorithm* choose(const Problem& problem, int threads, std::string* reason
 // The same with every candidate's cost or refusal.
 Plan explain(const Problem& problem, int threads);
 
-// Forces an algorithm by name in this process from now on; "" frees the choice again. False where no
-// algorithm has that name. TORCHCONV_ALGORITHM in the environment sets the first value.
+// Forces an algorithm by name in this process from now on; "" frees the choice again. False where
+// no algorithm has that name. TORCHCONV_ALGORITHM in the environment sets the first value.
 bool force_algorithm(const std::string& name);
 std::string forced_algorithm();
 

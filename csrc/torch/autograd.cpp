@@ -41,9 +41,7 @@ struct SavedCall {
     visit(self.padding_mode);
   }
 
-  Geometry geometry() const {
-    return {stride, padding, dilation, groups, flip, padding_mode};
-  }
+  Geometry geometry() const { return {stride, padding, dilation, groups, flip, padding_mode}; }
 };
 
 SavedCall save(const Arguments& arguments) {
@@ -84,10 +82,8 @@ variable_list gradients(const Tensor& gradient, const Tensor& first, const Tenso
     form[other] = other_tensor.conj();
     return call(argument, form, std::nullopt, at::OptionalSymIntArrayRef(size), saved.geometry());
   };
-  if (needed[0])
-    results[0] = by(first_of(result), second_of(result), second, saved.first_size);
-  if (needed[1])
-    results[1] = by(second_of(result), first_of(result), first, saved.second_size);
+  if (needed[0]) results[0] = by(first_of(result), second_of(result), second, saved.first_size);
+  if (needed[1]) results[1] = by(second_of(result), first_of(result), first, saved.second_size);
   if (needed[2]) results[2] = bias_gradient(gradient);
   return results;
 }
@@ -141,9 +137,8 @@ variable_list apply_packed(const variable_list& incoming, const std::vector<c10:
   const auto first = packed.unpack<Tensor>();
   const auto second = packed.unpack<Tensor>();
   SavedCall saved;
-  SavedCall::visit(saved, [&packed](auto& field) {
-    field = packed.unpack<std::decay_t<decltype(field)>>();
-  });
+  SavedCall::visit(
+      saved, [&packed](auto& field) { field = packed.unpack<std::decay_t<decltype(field)>>(); });
   return gradients(incoming[0], first, second, saved, needed);
 }
 
@@ -206,8 +201,8 @@ Tensor tangent(const Arguments& arguments, const Tensor& result) {
   Tensor sum;
   const auto add = [&sum](const Tensor& term) { sum = sum.defined() ? sum + term : term; };
   const auto add_call = [&](const Tensor& one, const Tensor& other) {
-    add(call({arguments.result, one, other, std::nullopt, arguments.result_size,
-              arguments.geometry}));
+    add(call(
+        {arguments.result, one, other, std::nullopt, arguments.result_size, arguments.geometry}));
   };
   if (moves(first)) add_call(first._fw_grad(0), second._fw_primal(0));
   if (moves(second)) add_call(first._fw_primal(0), second._fw_grad(0));

@@ -55,14 +55,14 @@ PlanRecord plan(const std::string& line, int threads) {
   record.reason = plan.reason;
   record.threads = plan.threads;
   for (const Candidate& candidate : plan.candidates)
-    record.candidates.push_back({candidate.algorithm->name, candidate.refusal, candidate.cost_s,
-                                 candidate.scratch_bytes});
+    record.candidates.push_back(
+        {candidate.algorithm->name, candidate.refusal, candidate.cost_s, candidate.scratch_bytes});
   return record;
 }
 
 py::dict parse(const std::string& line) {
   const Problem problem = parse_problem(line);
-  const auto list = [&problem](int64_t Axis::*field) {
+  const auto list = [&problem](int64_t Axis::* field) {
     List values;
     for (int a = 0; a < problem.axes; ++a) values.push_back(problem.axis[a].*field);
     return values;
@@ -149,8 +149,7 @@ void bind_plan(py::module_& module) {
                                   plan.candidates);
           },
           [](const py::tuple& state) {
-            return Record{state[0].cast<std::string>(),
-                          state[1].cast<std::optional<std::string>>(),
+            return Record{state[0].cast<std::string>(), state[1].cast<std::optional<std::string>>(),
                           state[2].cast<std::string>(), state[3].cast<int>(),
                           state[4].cast<std::vector<Row>>()};
           }));

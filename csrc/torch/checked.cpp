@@ -97,7 +97,7 @@ Problem checked_problem(const Arguments& arguments) {
 
 at::DimVector result_size(const Problem& problem) {
   at::DimVector size;
-  int64_t Axis::*spatial = &Axis::output_size;
+  int64_t Axis::* spatial = &Axis::output_size;
   switch (problem.result) {
     case Result::output: size = {problem.batch, problem.out_channels}; break;
     case Result::input:

@@ -93,9 +93,9 @@ Tensor on_cpu(c10::DispatchKeySet keys, const Arguments& arguments) {
   const Problem problem = checked_problem(arguments);
   // Not at::empty, which would look for a device to allocate on and, in deterministic mode, fill
   // what is written in full anyway.
-  Tensor result = at::detail::empty_cpu(result_size(problem), arguments.first.scalar_type(),
-                                        /*pin_memory=*/false,
-                                        result_format(arguments.first, arguments.second));
+  Tensor result =
+      at::detail::empty_cpu(result_size(problem), arguments.first.scalar_type(),
+                            /*pin_memory=*/false, result_format(arguments.first, arguments.second));
   if (result.numel() > 0) run(problem, operands(problem, arguments, result));
   return result;
 }

@@ -1,10 +1,10 @@
 // The short way into conv and conv_transpose for a plain call from Python: tensors and ints are
-// unpacked here and go to the dispatcher, without torch.ops' own Python in between (which costs more
-// than a tiny convolution does).
+// unpacked here and go to the dispatcher, without torch.ops' own Python in between (which costs
+// more than a tiny convolution does).
 //
-// It steps aside, by returning NotImplemented, for whatever it does not know: the long way then makes
-// the result or the error. Modes below Python (functorch, autocast, fake tensors, dispatch modes,
-// jit.trace) need nothing here: they live in the dispatcher.
+// It steps aside, by returning NotImplemented, for whatever it does not know: the long way then
+// makes the result or the error. Modes below Python (functorch, autocast, fake tensors, dispatch
+// modes, jit.trace) need nothing here: they live in the dispatcher.
 #include "torch/fast_call.h"
 
 #include <string_view>
@@ -88,8 +88,7 @@ struct PlainCall {
   bool read_transposed(PyObject* const* arguments) {
     using namespace transposed;
     return read_tensors(arguments) && stride.read(arguments[kStride], axes) &&
-           padding.read(arguments[kPadding], axes) &&
-           dilation.read(arguments[kDilation], axes) &&
+           padding.read(arguments[kPadding], axes) && dilation.read(arguments[kDilation], axes) &&
            output_padding.read(arguments[kOutputPadding], axes) &&
            read_int(arguments[kGroups], &groups) && read_mode(arguments[kMode]) &&
            is_common_transposed();
@@ -136,14 +135,17 @@ struct PlainCall {
   // What the long way would have checked, for sizes as they occur; the rest is left to it.
   bool is_common_transposed() const {
     constexpr int64_t kCommon = 1 << 20, kCommonElements = int64_t(1) << 40;
-    const auto common = [](int64_t value, int64_t least) { return value >= least && value < kCommon; };
+    const auto common = [](int64_t value, int64_t least) {
+      return value >= least && value < kCommon;
+    };
     const auto alike = [this](const Tensor& tensor) {
       return tensor.dtype() == input->dtype() && tensor.device() == input->device() &&
              tensor.numel() <= kCommonElements;
     };
     const int64_t channels = weight->size(0);
     if (at::tracer::impl::is_dispatch_enabled()) return false;  // jit.trace would keep the sizes
-    if (input->scalar_type() == at::kComplexHalf) return false;  // has no sum for the bias's gradient
+    if (input->scalar_type() == at::kComplexHalf)
+      return false;  // has no sum for the bias's gradient
     if (!alike(*input) || !alike(*weight) || !common(groups, 1) || channels % groups != 0 ||
         channels != input->size(batched ? 1 : 0))
       return false;
@@ -190,10 +192,9 @@ template <bool is_transposed>
 PyObject* fast_call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   HANDLE_TH_ERRORS
   PlainCall plain;
-  const bool is_plain =
-      count == (is_transposed ? int(transposed::kCount) : int(forward::kCount)) &&
-      !at::impl::torch_function_mode_enabled() &&
-      (is_transposed ? plain.read_transposed(arguments) : plain.read(arguments));
+  const bool is_plain = count == (is_transposed ? int(transposed::kCount) : int(forward::kCount)) &&
+                        !at::impl::torch_function_mode_enabled() &&
+                        (is_transposed ? plain.read_transposed(arguments) : plain.read(arguments));
   if (!is_plain) Py_RETURN_NOTIMPLEMENTED;
   Tensor result;
   {
@@ -206,7 +207,8 @@ PyObject* fast_call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
 
 template <bool is_transposed>
 PyMethodDef method(const char* name, const char* doc) {
-  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&fast_call<is_transposed>)),
+  return {name,
+          reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&fast_call<is_transposed>)),
           METH_FASTCALL, doc};
 }
 
@@ -221,10 +223,11 @@ PyObject* new_fast_conv() {
 }
 
 PyObject* new_fast_conv_transpose() {
-  static PyMethodDef conv_transpose = method<true>(
-      "conv_transpose",
-      "conv_transpose(axes, input, weight, bias, stride, padding, output_padding, groups, dilation, "
-      "mode)\n\nThe transposed convolution likewise.");
+  static PyMethodDef conv_transpose =
+      method<true>("conv_transpose",
+                   "conv_transpose(axes, input, weight, bias, stride, padding, output_padding, "
+                   "groups, dilation, "
+                   "mode)\n\nThe transposed convolution likewise.");
   return PyCFunction_New(&conv_transpose, nullptr);
 }
 

@@ -9,8 +9,8 @@ namespace torchconv {
 // reference; NotImplemented for anything but plain arguments.
 PyObject* new_fast_conv();
 
-// conv_transpose(axes, input, weight, bias, stride, padding, output_padding, groups, dilation, mode),
-// likewise.
+// conv_transpose(axes, input, weight, bias, stride, padding, output_padding, groups, dilation,
+// mode), likewise.
 PyObject* new_fast_conv_transpose();
 
 }  // namespace torchconv

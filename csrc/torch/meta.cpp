@@ -53,8 +53,7 @@ void check_geometry(const Arguments& arguments) {
 
 SymInt natural_size(const Arguments& arguments, size_t axis) {
   const auto& geometry = arguments.geometry;
-  const SymInt padded =
-      arguments.first.sym_size(int64_t(axis) + 2) + geometry.padding[axis] * 2;
+  const SymInt padded = arguments.first.sym_size(int64_t(axis) + 2) + geometry.padding[axis] * 2;
   const SymInt span =
       geometry.dilation[axis] * (arguments.second.sym_size(int64_t(axis) + 2) - 1) + 1;
   TORCH_SYM_CHECK(padded.sym_ge(span), "torchconv: the kernel spans ", span,

@@ -30,17 +30,17 @@ struct Geometry {
 // One call of one operator, as long as it lasts: everything in it is borrowed.
 struct Arguments {
   Result result;
-  const Tensor& first;         // input, output or input: see kGiven
-  const Tensor& second;        // weight, weight or output
-  const OptionalTensor& bias;  // conv alone may have one
+  const Tensor& first;                     // input, output or input: see kGiven
+  const Tensor& second;                    // weight, weight or output
+  const OptionalTensor& bias;              // conv alone may have one
   at::OptionalSymIntArrayRef result_size;  // spatial; conv alone may leave it out
   Geometry geometry;
 };
 
 // The two tensors each operator is given, in the order of its schema.
-constexpr Result kGiven[3][2] = {{Result::input, Result::weight},    // conv
-                                 {Result::output, Result::weight},   // conv_input
-                                 {Result::input, Result::output}};   // conv_weight
+constexpr Result kGiven[3][2] = {{Result::input, Result::weight},   // conv
+                                 {Result::output, Result::weight},  // conv_input
+                                 {Result::input, Result::output}};  // conv_weight
 constexpr Result first_of(Result result) { return kGiven[int(result)][0]; }
 constexpr Result second_of(Result result) { return kGiven[int(result)][1]; }
 
@@ -52,8 +52,7 @@ struct Form {
 };
 
 // Calls an operator through the dispatcher: from the start, or, given `keys`, from there on.
-Tensor call(const Arguments& arguments,
-            std::optional<c10::DispatchKeySet> keys = std::nullopt);
+Tensor call(const Arguments& arguments, std::optional<c10::DispatchKeySet> keys = std::nullopt);
 
 // The same with the tensors taken from a form, whose tensor `result` is not looked at.
 Tensor call(Result result, const Form& form, const OptionalTensor& bias,
@@ -71,7 +70,11 @@ struct Implementation {
                      const OptionalTensor& bias, at::OptionalSymIntArrayRef output_size,
                      Sizes stride, Sizes padding, Sizes dilation, SymInt groups, bool flip,
                      std::string_view padding_mode) {
-    return kernel(keys, {Result::output, input, weight, bias, output_size,
+    return kernel(keys, {Result::output,
+                         input,
+                         weight,
+                         bias,
+                         output_size,
                          {stride, padding, dilation, groups, flip, padding_mode}});
   }
 
@@ -79,7 +82,11 @@ struct Implementation {
   static Tensor gradient(c10::DispatchKeySet keys, const Tensor& first, const Tensor& second,
                          Sizes result_size, Sizes stride, Sizes padding, Sizes dilation,
                          SymInt groups, bool flip, std::string_view padding_mode) {
-    return kernel(keys, {result, first, second, std::nullopt, result_size,
+    return kernel(keys, {result,
+                         first,
+                         second,
+                         std::nullopt,
+                         result_size,
                          {stride, padding, dilation, groups, flip, padding_mode}});
   }
 };

@@ -37,8 +37,8 @@ Tensor call(const Arguments& arguments, std::optional<c10::DispatchKeySet> keys)
   if (result == Result::output)
     return run(conv, first, second, bias, result_size, stride, padding, dilation, groups, flip,
                padding_mode);
-  return run(result == Result::input ? conv_input : conv_weight, first, second,
-             result_size.value(), stride, padding, dilation, groups, flip, padding_mode);
+  return run(result == Result::input ? conv_input : conv_weight, first, second, result_size.value(),
+             stride, padding, dilation, groups, flip, padding_mode);
 }
 
 Tensor call(Result result, const Form& form, const OptionalTensor& bias,

@@ -108,8 +108,8 @@ Tensor add_bias(const Unwrapped& result, const Unwrapped& bias) {
 
 // The mapped calls in one, their results unfolded again: [mapped, ...]. At least one tensor is
 // mapped; the bias may be.
-Tensor call_folded(const Arguments& arguments, const Unwrapped& first,
-                   const Unwrapped& second, const std::optional<Unwrapped>& bias) {
+Tensor call_folded(const Arguments& arguments, const Unwrapped& first, const Unwrapped& second,
+                   const std::optional<Unwrapped>& bias) {
   const Result result = arguments.result;
   const SymInt& groups = arguments.geometry.groups;
   TORCH_SYM_CHECK(groups.sym_gt(0), "torchconv: groups must be positive, got ", groups);
@@ -136,8 +136,8 @@ Tensor call_folded(const Arguments& arguments, const Unwrapped& first,
   if (index == Index::group) geometry.groups = groups * mapped;
   const Tensor folded = call(result, form, folded_bias, arguments.result_size, geometry);
 
-  const Tensor unfolded = unfold(folded, place(result, index), groups, mapped,
-                                 size_of_one(arguments, index));
+  const Tensor unfolded =
+      unfold(folded, place(result, index), groups, mapped, size_of_one(arguments, index));
   return bias_later ? add_bias({unfolded, true}, *bias) : unfolded;
 }
 

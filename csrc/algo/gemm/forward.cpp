@@ -1,8 +1,8 @@
 // gemm, forward: Y[co, (n,o)] = sum over m of W[co, m] * X[m, (n,o)], m = (ci, t).
 //
-// A task computes a block of Y, some channels by some positions, and walks the depth m in chunks. Of
-// each chunk it packs its piece of X and of W, both small enough to stay in L2; then a strip of X, as
-// wide as a tile, stays in L1 while the panels of W stream past it:
+// A task computes a block of Y, some channels by some positions, and walks the depth m in chunks.
+// Of each chunk it packs its piece of X and of W, both small enough to stay in L2; then a strip of
+// X, as wide as a tile, stays in L1 while the panels of W stream past it:
 //
 //     for each chunk of the depth:  pack W (panels), pack X
 //       for each strip of X:                             L1
@@ -44,8 +44,8 @@ struct ForwardPlan {
     const int64_t most_columns = std::min(kBlockBytes / chunk_bytes, kMostColumns);
     column_blocks = ceil_div(positions, round_down(most_columns, kernel.lanes));
     cut_columns(kernel.lanes);
-    const int64_t most_rows = std::min(kBlockBytes / chunk_bytes,
-                                       kSumsBytes / (columns * int64_t(sizeof(T))));
+    const int64_t most_rows =
+        std::min(kBlockBytes / chunk_bytes, kSumsBytes / (columns * int64_t(sizeof(T))));
     row_blocks = ceil_div(rows, round_down(most_rows, kernel.rows));
     // Too few tasks: halve what costs less to pack twice.
     while (p.groups * row_blocks * column_blocks < workers) {
@@ -85,8 +85,8 @@ struct Worker {
 //
 //     yr = wr xr - wi xi,    yi = wi xr + wr xi
 template <typename T>
-void pack_panel(const Problem& p, const Reals& weight, int64_t g, int64_t r, int64_t count, int64_t k0,
-                int64_t k1, T* to) {
+void pack_panel(const Problem& p, const Reals& weight, int64_t g, int64_t r, int64_t count,
+                int64_t k0, int64_t k1, T* to) {
   const Grid grid = weight_grid(p, weight.stride);
   const int64_t row = weight.stride.out_channel;
   const int64_t channel = g * weight.stride.group + r / weight.planes * row;
@@ -110,14 +110,20 @@ struct Forward {
   const Operands& operands;
   const ForwardPlan<T>& plan;
   Reals input, weight, output;
-  Grid grid;     // of the output, joined
+  Grid grid;       // of the output, joined
   bool in_rows;    // an image's positions lie side by side in memory, as T: tiles may write to it
   bool is_matrix;  // a 1x1 kernel over such an image: tiles may read it without a gather
 
   Forward(const Problem& problem, const Operands& o, const ForwardPlan<T>& forward_plan)
-      : p(problem), operands(o), plan(forward_plan), input(o.input, p.dtype),
-        weight(o.weight, p.dtype), output(o.output, p.dtype), grid(joined_grid(p, output.stride)) {
-    in_rows = plan.planes == 1 && output.bytes == sizeof(T) && grid.axes == 1 && grid.stride[0] == 1;
+      : p(problem),
+        operands(o),
+        plan(forward_plan),
+        input(o.input, p.dtype),
+        weight(o.weight, p.dtype),
+        output(o.output, p.dtype),
+        grid(joined_grid(p, output.stride)) {
+    in_rows =
+        plan.planes == 1 && output.bytes == sizeof(T) && grid.axes == 1 && grid.stride[0] == 1;
     const Axis& x = p.axis[0];
     is_matrix = plan.planes == 1 && input.bytes == sizeof(T) && p.axes == 1 && x.kernel_size == 1 &&
                 x.stride == 1 && x.padding == 0 && x.input_size == x.output_size &&
@@ -208,8 +214,8 @@ struct Forward {
       for (int64_t r = 0; r < b.rows; r += kernel.rows) {
         const int64_t rows = std::min<int64_t>(kernel.rows, b.rows - r);
         kernel.outer[rows - 1][width - 1](depth, worker.panels + r * depth, x + column, x_row,
-                                          sums + r * sums_row + column, sums_row,
-                                          worker.start + r, add);
+                                          sums + r * sums_row + column, sums_row, worker.start + r,
+                                          add);
       }
       v += width;
     }
@@ -226,10 +232,10 @@ struct Forward {
       const T* x = input_in_place(b, k0);
       if (!x) pack_input(b, k0, k1, worker.patches);
       for (int64_t r = 0; r < b.rows; r += kernels<T>().rows)
-        pack_panel(p, weight, b.g, b.r0 + r, std::min<int64_t>(kernels<T>().rows, b.rows - r), k0, k1,
-                   worker.panels + r * (k1 - k0));
-      multiply(b, k1 - k0, x ? x : worker.patches, x ? input.stride.in_channel : plan.columns, worker,
-               sums, sums_row, k0 > 0 || (direct && operands.accumulate));
+        pack_panel(p, weight, b.g, b.r0 + r, std::min<int64_t>(kernels<T>().rows, b.rows - r), k0,
+                   k1, worker.panels + r * (k1 - k0));
+      multiply(b, k1 - k0, x ? x : worker.patches, x ? input.stride.in_channel : plan.columns,
+               worker, sums, sums_row, k0 > 0 || (direct && operands.accumulate));
       k0 = k1;
     } while (k0 < plan.depth);
     if (!direct) store(b, worker.sums);

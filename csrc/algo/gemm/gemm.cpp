@@ -5,14 +5,14 @@
 //     weight   W[co, m]     = sum over (n,o) of  Y[co, (n,o)] * X[m, (n,o)]
 //     input    forward problems over views of the output (core/relabel.h)
 //
-// After Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008): a strip of X
-// stays in L1 while panels of W stream past it, and sums live in registers (micro/kernels.h).
+// After Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008): a strip of
+// X stays in L1 while panels of W stream past it, and sums live in registers (micro/kernels.h).
 //
-// Complex numbers are pairs of reals: (wr + i wi)(xr + i xi) is one real product with twice the rows
-// and twice the depth, the signs put in while W is packed.
+// Complex numbers are pairs of reals: (wr + i wi)(xr + i xi) is one real product with twice the
+// rows and twice the depth, the signs put in while W is packed.
 //
-// Sums run over m (or over the positions) in an order fixed by the problem alone, so the bits do not
-// depend on the threads.
+// Sums run over m (or over the positions) in an order fixed by the problem alone, so the bits do
+// not depend on the threads.
 #include "algo/gemm/parts.h"
 #include "core/check.h"
 #include "core/relabel.h"
@@ -34,7 +34,8 @@ std::string refuses(const Problem& p) {
 double cost(const Problem& p, int threads) {
   const double lanes = in_double(p.dtype) ? kernels<double>().lanes : kernels<float>().lanes;
   const double planes = is_complex(p.dtype) ? 2 : 1;
-  const double gathered = p.multiply_adds() * planes / std::max<int64_t>(p.out_channels_per_group(), 1);
+  const double gathered =
+      p.multiply_adds() * planes / std::max<int64_t>(p.out_channels_per_group(), 1);
   const double seconds = p.multiply_adds() * planes * planes / (lanes * 4e9) + gathered / 2e9;
   return 1e-6 + seconds / workers_for(p, threads);
 }

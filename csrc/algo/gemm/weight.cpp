@@ -9,8 +9,8 @@
 namespace torchconv::gemm_detail {
 namespace {
 
-// Of chunk and block, 256 to 1024 and 96 to 384 were tried on ResNet-50's layers: longer chunks cost
-// cache, shorter ones take the sum across lanes too often, narrower blocks pack Y too often.
+// Of chunk and block, 256 to 1024 and 96 to 384 were tried on ResNet-50's layers: longer chunks
+// cost cache, shorter ones take the sum across lanes too often, narrower blocks pack Y too often.
 constexpr int64_t kChunkPositions = 512;
 constexpr int64_t kColumnsPerBlock = 256;
 constexpr int64_t kSumsBytes = 1 << 20;     // of a block of W
@@ -18,8 +18,8 @@ constexpr int64_t kPartialBytes = 1 << 20;  // of sums kept apart for a split re
 constexpr int64_t kTasksWanted = 16;
 
 // How a weight gradient is cut: rows (output channels) and columns m of W into blocks, and, where
-// these are few, the positions into splits, whose partial sums are added in order at the end. None of
-// it depends on the threads.
+// these are few, the positions into splits, whose partial sums are added in order at the end. None
+// of it depends on the threads.
 template <typename T>
 struct WeightPlan {
   int workers;
@@ -89,8 +89,12 @@ struct ByWeight {
   Reals input, weight, output;
 
   ByWeight(const Problem& problem, const Operands& o, const WeightPlan<T>& weight_plan)
-      : p(problem), plan(weight_plan), y(problem, o.output), input(o.input, p.dtype),
-        weight(o.weight, p.dtype), output(y.operands.input, p.dtype) {}
+      : p(problem),
+        plan(weight_plan),
+        y(problem, o.output),
+        input(o.input, p.dtype),
+        weight(o.weight, p.dtype),
+        output(y.operands.input, p.dtype) {}
 
   struct Block {
     int64_t g, r0, r1, m0, m1;  // rows (planes counted) and columns (not) of group g
@@ -108,7 +112,8 @@ struct ByWeight {
       std::fill(rows + r * plan.chunk_row + used, rows + r * plan.chunk_row + depth, T(0));
   }
 
-  void pack_outputs(const Block& b, int64_t r, int64_t rows, int64_t first, int64_t count, T* to) const {
+  void pack_outputs(const Block& b, int64_t r, int64_t rows, int64_t first, int64_t count,
+                    T* to) const {
     for (int q = 0; q < plan.planes; ++q)
       pack_patches(y.problem, output, b.g, q, (r + b.r0) / plan.planes,
                    (r + b.r0 + rows) / plan.planes, first, count, to + q * plan.chunk_row,
@@ -116,12 +121,13 @@ struct ByWeight {
   }
 
   // Adds the products over positions [first, first + count) to the block's sums.
-  void add_chunk(const Block& b, int64_t first, int64_t count, const WeightWorker<T>& worker) const {
+  void add_chunk(const Block& b, int64_t first, int64_t count,
+                 const WeightWorker<T>& worker) const {
     const Kernels<T>& kernel = kernels<T>();
     const int64_t depth = round_up(count, kernel.lanes), m = b.m1 - b.m0, columns = m * plan.planes;
     for (int q = 0; q < plan.planes; ++q)
-      pack_patches(p, input, b.g, q, b.m0, b.m1, first, count, worker.patches + q * m * plan.chunk_row,
-                   plan.chunk_row);
+      pack_patches(p, input, b.g, q, b.m0, b.m1, first, count,
+                   worker.patches + q * m * plan.chunk_row, plan.chunk_row);
     clear_tail(worker.patches, columns, count, depth);
     const int64_t tile_rows = kernel.dot_rows / plan.planes * plan.planes;
     for (int64_t r = 0; r < b.r1 - b.r0; r += tile_rows) {
@@ -130,10 +136,9 @@ struct ByWeight {
       clear_tail(worker.rows, rows, count, depth);
       for (int64_t c = 0; c < columns; c += kernel.dot_columns) {
         const int64_t width = std::min<int64_t>(kernel.dot_columns, columns - c);
-        kernel.dot[rows - 1][width - 1](depth, worker.rows, plan.chunk_row,
-                                        worker.patches + c * plan.chunk_row, plan.chunk_row,
-                                        worker.sums + r * plan.block_columns() + c,
-                                        plan.block_columns());
+        kernel.dot[rows - 1][width - 1](
+            depth, worker.rows, plan.chunk_row, worker.patches + c * plan.chunk_row, plan.chunk_row,
+            worker.sums + r * plan.block_columns() + c, plan.block_columns());
       }
     }
   }
@@ -147,8 +152,8 @@ struct ByWeight {
     }
   }
 
-  // (yr + i yi)(xr + i xi) from the four real products: the two rows of a channel end up holding the
-  // real and the imaginary part in their first m columns.
+  // (yr + i yi)(xr + i xi) from the four real products: the two rows of a channel end up holding
+  // the real and the imaginary part in their first m columns.
   void combine_planes(const Block& b, T* sums) const {
     const int64_t m = b.m1 - b.m0, row = plan.block_columns();
     for (int64_t r = 0; r < b.r1 - b.r0; r += 2, sums += 2 * row)
