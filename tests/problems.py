@@ -75,6 +75,15 @@ PROBLEMS = {
     "flip_strided": "channels=3>4 input=9x8 kernel=3x4 stride=2x3 dilation=1x2 padding=2x3 flip=1",
     "flip_3d_grouped": "channels=4>6 groups=2 input=4x5x6 kernel=2x3x2 padding=1x1x1 flip=1",
     "flip_reflect": "channels=3>4 input=7x8 kernel=3x3 padding=2x2 padding_mode=reflect flip=1",
+    # Lines and bands: both sides of eight lines and of a thousand columns, more lines than a band
+    "lines_minus": "batch=2 channels=3>3 groups=3 input=7x9 kernel=3x3 padding=1x1 bias=1",
+    "lines_plus": "channels=4>8 groups=4 input=9x33 kernel=3x3 padding=1x1",
+    "long_line": "channels=2>2 groups=2 input=2x1100 kernel=2x3 stride=1x2 padding=1x1",
+    "columns_in_blocks": "channels=2>2 groups=2 input=1300 kernel=4 padding=3 output=1300",
+    "many_bands": "channels=2>4 groups=2 input=400x150 kernel=3x2 padding=1x0",
+    "depthwise_far_stride": "channels=2>2 groups=2 input=9x20 kernel=2x3 stride=1x7 padding=1x2",
+    "depthwise_one_line": "channels=2>2 groups=2 input=3x9 kernel=3x3 stride=2305843009213693952x1 "
+    "padding=0x1",
     # Found by fuzzing
     "replicate_far": "channels=2>2 input=9x6 kernel=3x1 stride=2x1099511627776 dilation=1x3 "
     "padding=1x4 output=3x6 padding_mode=replicate",

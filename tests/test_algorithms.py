@@ -1,6 +1,7 @@
 """Every algorithm, forced by name, on every problem: exact values, and what needs no oracle."""
 
 import functools
+import itertools
 import os
 import subprocess
 import sys
@@ -190,17 +191,18 @@ def test_any_layout_without_a_copy(name, result, algorithm, layout):
         assert all(torch.equal(before[k], t) for k, t in laid_out.items())
 
 
-def test_both_algorithms_are_listed_and_really_run():
-    assert testing.algorithms() == ["gemm", "reference"]
+def test_all_algorithms_are_listed_and_really_run():
+    assert testing.algorithms() == ["gemm", "direct", "reference"]
     x, w = torch.randn(1, 4, 9, 9), torch.randn(4, 4, 3, 3)
     args = (None, None, [1, 1], [0, 0], [1, 1], 1, False)
     results = []
     for name in testing.algorithms():
         with testing.algorithm(name):
             results.append(torch.ops.torchconv.conv(x, w, *args))
-    # Sums in float and in double agree closely, but not in every bit.
-    assert not torch.equal(*results)
-    torch.testing.assert_close(*results)
+    # Sums in float, in another order and in double agree closely, but not in every bit.
+    for one, other in itertools.combinations(results, 2):
+        assert not torch.equal(one, other)
+        torch.testing.assert_close(one, other)
 
 
 def test_a_forced_algorithm_that_refuses_says_why():

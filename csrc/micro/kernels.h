@@ -53,6 +53,14 @@ struct Kernels {
                        int64_t c_row);
   Dot dot[kMaxDotRows][kMaxDotColumns];
 
+  // Taps that slide over lines laid out so that all outputs move together:
+  //
+  //     y[r * y_row + j] = start + sum over t of weight[t] * x[offset[t] + r * x_row + j]
+  //
+  // for r below `rows` and j below `count`, rounded up to whole vectors.
+  void (*slide)(int64_t taps, const T* weight, const int64_t* offset, const T* x, int64_t x_row,
+                T start, int64_t rows, int64_t count, T* y, int64_t y_row);
+
   // to[r * to_row + k] = from(r, k), converted.
   void (*gather)(Store store, const Lines& from, T* to, int64_t to_row);
   // to[k * to_step + r * to_row] = sign * from(r, k), converted: lines become columns.

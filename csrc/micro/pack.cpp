@@ -82,14 +82,14 @@ void next_tap(const Problem& p, int64_t* tap) {
   }
 }
 
-// The part of a run whose input index v0 + stride * j lies inside the input: j in [begin, end).
+// The part of a line whose index first + stride * k lies inside the input: k in [begin, end).
 struct Inside {
   int64_t begin, end;
 };
-Inside inside(const Axis& x, int64_t v0, int64_t count) {
-  const int64_t last = x.input_size - 1;
-  int64_t begin = v0 < 0 ? (-v0 + x.stride - 1) / x.stride : 0;
-  int64_t end = v0 <= last ? (last - v0) / x.stride + 1 : 0;
+Inside inside(int64_t size, int64_t first, int64_t stride, int64_t count) {
+  const int64_t last = size - 1;
+  int64_t begin = first < 0 ? (-first + stride - 1) / stride : 0;
+  int64_t end = first <= last ? (last - first) / stride + 1 : 0;
   if (end > count) end = count;
   if (begin > end) begin = end = 0;
   return {begin, end};
@@ -108,26 +108,31 @@ void pack_run(const Problem& p, const Reals& input, int64_t offset, const int64_
     offset += i * input.stride.axis[a];
   }
   const Axis& x = p.axis[last];
-  const int64_t step = input.stride.axis[last];
-  const int64_t v0 = run.o[last] * x.stride - x.padding + tap[last] * x.dilation;
-  const auto gather = [&](int64_t first_index, int64_t column, int64_t count) {
-    const Lines lines{input.at(offset + first_index * step), channels, input.stride.in_channel,
-                      count, count > 1 ? step * x.stride : 1};
-    kernels<T>().gather(input.store, lines, to + column, to_row);
-  };
-  const Inside in = inside(x, v0, run.count);
-  if (in.begin < in.end) gather(v0 + in.begin * x.stride, in.begin, in.end - in.begin);
-  if (p.padding_mode == PaddingMode::zeros) {
-    zero(to, to_row, channels, in.begin);
-    zero(to + in.end, to_row, channels, run.count - in.end);
-    return;
-  }
-  for (int64_t j = 0; j < run.count; ++j)
-    if (j < in.begin || j >= in.end)
-      gather(fold(p.padding_mode, v0 + j * x.stride, x.input_size), j, 1);
+  const int64_t first = run.o[last] * x.stride - x.padding + tap[last] * x.dilation;
+  pack_line(input, p.padding_mode, offset, x.input_size, input.stride.axis[last], first, x.stride,
+            run.count, channels, to, to_row);
 }
 
 }  // namespace
+
+template <typename T>
+void pack_line(const Reals& input, PaddingMode mode, int64_t offset, int64_t size, int64_t step,
+               int64_t first, int64_t stride, int64_t count, int64_t rows, T* to, int64_t to_row) {
+  const auto gather = [&](int64_t index, int64_t column, int64_t length) {
+    const Lines lines{input.at(offset + index * step), rows, input.stride.in_channel, length,
+                      length > 1 ? step * stride : 1};
+    kernels<T>().gather(input.store, lines, to + column, to_row);
+  };
+  const Inside in = inside(size, first, stride, count);
+  if (in.begin < in.end) gather(first + in.begin * stride, in.begin, in.end - in.begin);
+  if (mode == PaddingMode::zeros) {
+    zero(to, to_row, rows, in.begin);
+    zero(to + in.end, to_row, rows, count - in.end);
+    return;
+  }
+  for (int64_t k = 0; k < count; ++k)
+    if (k < in.begin || k >= in.end) gather(fold(mode, first + k * stride, size), k, 1);
+}
 
 template <typename T>
 void pack_patches(const Problem& p, const Reals& input, int64_t g, int plane, int64_t m0,
@@ -158,5 +163,9 @@ template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, 
                            int64_t, float*, int64_t);
 template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
                            int64_t, double*, int64_t);
+template void pack_line(const Reals&, PaddingMode, int64_t, int64_t, int64_t, int64_t, int64_t,
+                        int64_t, int64_t, float*, int64_t);
+template void pack_line(const Reals&, PaddingMode, int64_t, int64_t, int64_t, int64_t, int64_t,
+                        int64_t, int64_t, double*, int64_t);
 
 }  // namespace torchconv

@@ -72,6 +72,12 @@ struct Reals {
   char* at(int64_t offset) const { return data + offset * bytes; }
 };
 
+// Every stride-th element of a line of an axis under a padding mode, for `rows` lines that lie
+// in_channel apart: to[r * to_row + k] = line r at index first + k * stride.
+template <typename T>
+void pack_line(const Reals& input, PaddingMode mode, int64_t offset, int64_t size, int64_t step,
+               int64_t first, int64_t stride, int64_t count, int64_t rows, T* to, int64_t to_row);
+
 // Rows [m0, m1) of the patch matrix of group g, at positions [first, first + count):
 //
 //     to[(m - m0) * to_row + position - first] =

@@ -6,6 +6,7 @@
 
 #define TORCHCONV_ALGORITHMS(X) \
   X(gemm)                       \
+  X(direct)                     \
   X(reference)
 
 namespace torchconv {

@@ -242,10 +242,6 @@ struct Forward {
   }
 };
 
-bool writes_nothing(const Problem& p) {
-  return p.batch * p.out_channels * p.output_positions() == 0;
-}
-
 }  // namespace
 
 template <typename T>

@@ -22,8 +22,6 @@ namespace {
 
 using namespace gemm_detail;
 
-bool in_double(DType dtype) { return dtype == DType::float64 || dtype == DType::complex128; }
-
 std::string refuses(const Problem& p) {
   if (is_integer(p.dtype)) return std::string(name(p.dtype)) + " (gemm needs a floating dtype)";
   return "";
