@@ -197,7 +197,7 @@ def test_a_number_that_matters_not_may_be_huge(huge: int) -> None:
         ]
         return [*outputs, *torch.autograd.grad(sum(o.square().sum() for o in outputs), tensors)]
 
-    for name in testing.algorithms():
+    for name in ("", "gemm", "reference"):  # those that make all gradients, and the free choice
         with testing.algorithm(name):
             assert equal(results(huge), results(100)), name
 
