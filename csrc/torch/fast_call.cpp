@@ -154,7 +154,8 @@ struct PlainCall {
     for (int64_t a = 0; a < axes; ++a) {
       const int64_t s = stride.values[a], d = dilation.values[a], extra = output_padding.values[a];
       if (!common(s, 1) || !common(d, 1) || !common(padding.values[a], 0) || !common(extra, 0) ||
-          extra >= std::max(s, d) || spatial_size(a) < 1 || transposed_size(a) < 1)
+          extra >= std::max(s, d) || spatial_size(a) < 1 || weight->size(a + 2) < 1 ||
+          transposed_size(a) < 1)
         return false;
     }
     return true;
