@@ -25,8 +25,6 @@ constexpr int64_t kMostTapsBytes = 256 << 10;  // of offsets and weights
 constexpr int64_t kMostColumns = 1024;
 constexpr int64_t kLinesAtATime = 8;
 
-int planes_of(const Problem& p) { return is_complex(p.dtype) ? 2 : 1; }
-
 // How a forward problem is cut: tasks are batch x groups x outer positions x bands x column blocks.
 // "Outer" are the axes before the last two, "line" the next to last (of size 1 if there is none).
 struct DirectPlan {
@@ -39,7 +37,7 @@ struct DirectPlan {
 
   DirectPlan(const Problem& p, int threads, int64_t lanes, int64_t real_bytes) {
     workers = workers_for(p, threads);
-    planes = planes_of(p);
+    planes = planes_of(p.dtype);
     channels = p.in_channels_per_group();
     column = p.axis[p.axes - 1];
     if (p.axes > 1) line = p.axis[p.axes - 2];
@@ -215,8 +213,7 @@ struct Direct {
     const Grid grid = weight_grid(p, weight.stride);
     const int64_t channel = b.g * weight.stride.group + co * weight.stride.out_channel;
     for_each_run(grid, 0, plan.taps, [&](const Run& run) {  // the "image" of a run is its plane
-      int64_t offset = channel + (q ^ run.n);
-      for (int a = 0; a < grid.axes; ++a) offset += run.o[a] * grid.stride[a];
+      const int64_t offset = channel + (q ^ run.n) + grid.offset(run);
       const Lines lines{weight.at(offset), 1, 0, run.count, grid.stride[grid.axes - 1]};
       const T sign = q == 0 && run.n == 1 ? T(-1) : T(1);
       kernels<T>().interleave(weight.store, lines, sign, to + run.column, 0, 1);
@@ -289,22 +286,12 @@ int64_t forward_scratch(const Problem& p, int threads) {
   return arena.used;
 }
 
-// The largest of f over the forward problems that make up the result.
-template <typename F>
-auto largest(const Problem& p, const F& f) {
-  decltype(f(p)) most{};
-  for_each_forward(p, Operands{}, [&](const Problem& forward, const Operands&) {
-    most = std::max(most, f(forward));
-  });
-  return most;
-}
-
 std::string refuses(const Problem& p) {
   if (is_integer(p.dtype)) return std::string(name(p.dtype)) + " (direct needs a floating dtype)";
   if (p.result == Result::weight) return "by weight (direct computes forward and by input)";
   const bool wide = in_double(p.dtype);
   const int64_t real_bytes = wide ? sizeof(double) : sizeof(float);
-  const double taps = double(planes_of(p)) * double(p.taps()) *
+  const double taps = double(planes_of(p.dtype)) * double(p.taps()) *
                       double(std::max(p.in_channels_per_group(), p.out_channels_per_group()));
   if (taps * 16 > kMostTapsBytes)
     return std::to_string(int64_t(taps)) + " taps a channel (direct keeps at most " +
@@ -322,7 +309,7 @@ std::string refuses(const Problem& p) {
 // One unaligned load a product, about half of the tile's rate; and the lines, packed once a group.
 double cost(const Problem& p, int threads) {
   const double lanes = in_double(p.dtype) ? kernels<double>().lanes : kernels<float>().lanes;
-  const double planes = planes_of(p);
+  const double planes = planes_of(p.dtype);
   const double lines = double(p.batch) * double(p.in_channels) * planes *
                        double(std::max(p.input_positions(), p.output_positions()));
   const double seconds = p.multiply_adds() * planes * planes / (lanes * 2e9) + lines / 2e9;

@@ -121,6 +121,8 @@ constexpr int64_t element_bytes(DType dtype) {
 constexpr bool is_complex(DType dtype) {
   return dtype == DType::complex64 || dtype == DType::complex128;
 }
+// A complex number is two reals, kept side by side.
+constexpr int planes_of(DType dtype) { return is_complex(dtype) ? 2 : 1; }
 constexpr bool is_integer(DType dtype) { return dtype >= DType::uint8; }
 
 }  // namespace torchconv

@@ -4,14 +4,15 @@
 #include <numeric>
 #include <utility>
 
+#include "core/arithmetic.h"
+
 namespace torchconv {
 namespace {
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t modulo(int64_t a, int64_t b) { return ((a % b) + b) % b; }
 
-// A stretch of padded indices v in [first, first + count) that a fold maps to start + step * (v -
-// first).
+// A stretch of padded indices v in [first, first + count) that a fold maps to start +
+// step * (v - first).
 struct Segment {
   int64_t first, count, start, step;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/arithmetic.h"
 #include "core/fold.h"
 
 namespace torchconv {
@@ -52,7 +53,7 @@ Grid weight_grid(const Problem& p, const View& weight) {
 }
 
 Reals::Reals(const View& view, DType dtype)
-    : data(static_cast<char*>(view.data)), stride(view), planes(is_complex(dtype) ? 2 : 1) {
+    : data(static_cast<char*>(view.data)), stride(view), planes(planes_of(dtype)) {
   bytes = element_bytes(dtype) / planes;
   store = dtype == DType::bfloat16  ? Store::bf16
           : dtype == DType::float16 ? Store::f16
@@ -66,8 +67,6 @@ Reals::Reals(const View& view, DType dtype)
 }
 
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <typename T>
 void zero(T* to, int64_t to_row, int64_t rows, int64_t count) {

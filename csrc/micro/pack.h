@@ -10,20 +10,6 @@
 
 namespace torchconv {
 
-// The positions of a tensor, batch first, in row-major order; axes that lie behind each other in
-// memory joined.
-struct Grid {
-  int axes = 0;
-  int64_t size[kMaxAxes];
-  int64_t stride[kMaxAxes];  // of the tensor it is made for
-  int64_t per_image = 1;
-};
-
-Grid output_grid(const Problem& problem);                      // never joined
-Grid joined_grid(const Problem& problem, const View& output);  // for walking the output itself
-Grid weight_grid(const Problem& problem,
-                 const View& weight);  // of one group and output channel, joined
-
 // Consecutive positions along the last axis of one image.
 struct Run {
   int64_t column;  // the first one's, counted from the first position asked for
@@ -31,6 +17,27 @@ struct Run {
   int64_t n;
   int64_t o[kMaxAxes];
 };
+
+// The positions of a tensor, batch first, in row-major order; axes that lie behind each other in
+// memory joined.
+struct Grid {
+  int axes = 0;
+  int64_t size[kMaxAxes];
+  int64_t stride[kMaxAxes];  // of the tensor it is made for
+  int64_t per_image = 1;
+
+  // From the run's image to its first element.
+  int64_t offset(const Run& run) const {
+    int64_t sum = 0;
+    for (int a = 0; a < axes; ++a) sum += run.o[a] * stride[a];
+    return sum;
+  }
+};
+
+Grid output_grid(const Problem& problem);                      // never joined
+Grid joined_grid(const Problem& problem, const View& output);  // for walking the output itself
+Grid weight_grid(const Problem& problem,
+                 const View& weight);  // of one group and output channel, joined
 
 // Calls f(run) for the runs that make up positions [first, first + count).
 template <typename F>

@@ -4,13 +4,11 @@
 #include <algorithm>
 
 #include "core/algorithm.h"
+#include "core/arithmetic.h"
+#include "core/relabel.h"
 #include "micro/kernels.h"
 
 namespace torchconv {
-
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-inline int64_t round_down(int64_t a, int64_t b) { return std::max(a / b, int64_t(1)) * b; }
-inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // Waking a thread costs as much as about this many multiply-adds.
 inline int workers_for(const Problem& p, int threads) {
@@ -23,6 +21,16 @@ inline bool in_double(DType dtype) { return dtype == DType::float64 || dtype == 
 // A forward problem whose result has no element.
 inline bool writes_nothing(const Problem& p) {
   return p.batch * p.out_channels * p.output_positions() == 0;
+}
+
+// The largest of f over the forward problems that make up the result.
+template <typename F>
+auto largest(const Problem& p, const F& f) {
+  decltype(f(p)) most{};
+  for_each_forward(p, Operands{}, [&](const Problem& forward, const Operands&) {
+    most = std::max(most, f(forward));
+  });
+  return most;
 }
 
 // Memory handed out in aligned pieces; with a null base it only counts.

@@ -33,7 +33,7 @@ struct ForwardPlan {
   ForwardPlan(const Problem& p, int threads) {
     const Kernels<T>& kernel = kernels<T>();
     workers = workers_for(p, threads);
-    planes = is_complex(p.dtype) ? 2 : 1;
+    planes = planes_of(p.dtype);
     rows = p.out_channels_per_group() * planes;
     depth = p.taps() * p.in_channels_per_group() * planes;
     positions = p.batch * p.output_positions();
@@ -91,8 +91,7 @@ void pack_panel(const Problem& p, const Reals& weight, int64_t g, int64_t r, int
   const int64_t row = weight.stride.out_channel;
   const int64_t channel = g * weight.stride.group + r / weight.planes * row;
   for_each_run(grid, k0, k1 - k0, [&](const Run& run) {  // the "image" of a run is its plane
-    int64_t offset = channel;
-    for (int a = 0; a < grid.axes; ++a) offset += run.o[a] * grid.stride[a];
+    const int64_t offset = channel + grid.offset(run);
     for (int q = 0; q < weight.planes; ++q) {
       const Lines lines{weight.at(offset + (q ^ run.n)), count / weight.planes, row, run.count,
                         grid.stride[grid.axes - 1]};
@@ -192,9 +191,8 @@ struct Forward {
 
   void store(const Block& b, const T* sums) const {
     for_each_run(grid, b.first, b.count, [&](const Run& run) {
-      int64_t offset = run.n * output.stride.batch + b.g * output.stride.group +
-                       b.r0 / plan.planes * output.stride.out_channel;
-      for (int a = 0; a < grid.axes; ++a) offset += run.o[a] * grid.stride[a];
+      const int64_t offset = run.n * output.stride.batch + b.g * output.stride.group +
+                             b.r0 / plan.planes * output.stride.out_channel + grid.offset(run);
       for (int q = 0; q < plan.planes; ++q) {
         const Lines lines{output.at(offset + q), b.rows / plan.planes, output.stride.out_channel,
                           run.count, grid.stride[grid.axes - 1]};

@@ -31,7 +31,7 @@ std::string refuses(const Problem& p) {
 // 3 GHz machine; only their ratio to the other algorithms' matters.
 double cost(const Problem& p, int threads) {
   const double lanes = in_double(p.dtype) ? kernels<double>().lanes : kernels<float>().lanes;
-  const double planes = is_complex(p.dtype) ? 2 : 1;
+  const double planes = planes_of(p.dtype);
   const double gathered =
       p.multiply_adds() * planes / std::max<int64_t>(p.out_channels_per_group(), 1);
   const double seconds = p.multiply_adds() * planes * planes / (lanes * 4e9) + gathered / 2e9;
@@ -45,11 +45,7 @@ template <typename T>
 int64_t scratch_of(const Problem& p, int threads) {
   if (p.result == Result::weight && !is_empty_sum(p))
     return p.out_channels * p.in_channels_per_group() == 0 ? 0 : weight_scratch<T>(p, threads);
-  int64_t most = 0;
-  for_each_forward(p, Operands{}, [&](const Problem& forward, const Operands&) {
-    most = std::max(most, forward_scratch<T>(forward, threads));
-  });
-  return most;
+  return largest(p, [&](const Problem& forward) { return forward_scratch<T>(forward, threads); });
 }
 
 int64_t scratch_bytes(const Problem& p, int threads) {

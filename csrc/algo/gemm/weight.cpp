@@ -30,7 +30,7 @@ struct WeightPlan {
   WeightPlan(const Problem& p, int threads) {
     const int64_t lanes = kernels<T>().lanes;
     workers = workers_for(p, threads);
-    planes = is_complex(p.dtype) ? 2 : 1;
+    planes = planes_of(p.dtype);
     const int64_t m = p.taps() * p.in_channels_per_group();
     rows = p.out_channels_per_group() * planes;
     columns = m * planes;
@@ -168,8 +168,8 @@ struct ByWeight {
     const Grid grid = weight_grid(p, weight.stride);
     const int64_t row = weight.stride.out_channel;
     for_each_run(grid, b.m0, b.m1 - b.m0, [&](const Run& run) {
-      int64_t offset = b.g * weight.stride.group + b.r0 / plan.planes * row;
-      for (int a = 0; a < grid.axes; ++a) offset += run.o[a] * grid.stride[a];
+      const int64_t offset =
+          b.g * weight.stride.group + b.r0 / plan.planes * row + grid.offset(run);
       for (int q = 0; q < plan.planes; ++q) {
         const Lines lines{weight.at(offset + q), (b.r1 - b.r0) / plan.planes, row, run.count,
                           grid.stride[grid.axes - 1]};
