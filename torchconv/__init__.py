@@ -4,6 +4,7 @@ import torch as _torch  # noqa: F401, loads the libraries that _C links to
 
 from torchconv import _C as _C  # registers the operators that the rest asks torch.ops for
 from torchconv import flops as flops  # registers the formulas
+from torchconv import kernels
 from torchconv.convert import convert
 from torchconv.explain import explain
 from torchconv.functional import (
@@ -40,6 +41,7 @@ __all__ = [
     "conv_transpose3d",
     "convert",
     "explain",
+    "kernels",
     "num_parameters",
     "output_size",
     "patch",

@@ -8,7 +8,7 @@ Documented = TypeVar("Documented", bound=Callable[..., Any])
 SOURCE = """Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning,
     arXiv:1603.07285."""
 
-CONV = """On every axis, for an output index o, a tap t and an input index i::
+CONV = f"""On every axis, for an output index o, a tap t and an input index i::
 
         i = o * stride - padding + t * dilation
         output[n, co, o] = bias[co] + sum over ci, t of weight[co, ci, t] * input[n, ci, i]
@@ -37,9 +37,11 @@ CONV = """On every axis, for an output index o, a tap t and an input index i::
     Raises:
         RuntimeError: sizes, ranks, dtypes or devices that do not fit together.
         TypeError: an argument of the wrong type.
-        ValueError: a mode or padding_mode that is none of the words, a number of over 64 bits."""
+        ValueError: a mode or padding_mode that is none of the words, a number of over 64 bits.
 
-CONV_TRANSPOSE = """The gradient of a convolution by its input, as a layer: each input element
+    {SOURCE}"""
+
+CONV_TRANSPOSE = f"""The gradient of a convolution by its input, as a layer: each input element
     stamps the taps onto the output, `stride` apart. On every axis::
 
         output = (input - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1
@@ -65,10 +67,12 @@ CONV_TRANSPOSE = """The gradient of a convolution by its input, as a layer: each
     Raises:
         RuntimeError: sizes, ranks, dtypes or devices that do not fit together.
         TypeError: an argument of the wrong type.
-        ValueError: a mode that is none of the words, a number of over 64 bits."""
+        ValueError: a mode that is none of the words, a number of over 64 bits.
+
+    {SOURCE}"""
 
 
-LAYER = """Arguments, initialisation, parameters, attributes and state_dict are those of the layer
+LAYER = f"""Arguments, initialisation, parameters, attributes and state_dict are those of the layer
     of the same name in `torch.nn`, of which this is a subclass: checkpoints move both ways.
 
     Args:
@@ -85,7 +89,21 @@ LAYER = """Arguments, initialisation, parameters, attributes and state_dict are 
         output: (batch, out_channels, *output_size), without batch where the input has none.
 
     Raises:
-        ValueError: groups that do not divide the channels, or a word that is not known."""
+        ValueError: groups that do not divide the channels, or a word that is not known.
+
+    {SOURCE}"""
+
+KERNEL = """axes: how many spatial axes the kernel has: 1, 2 or 3. Default: 2
+        channels: how many times the kernel is repeated, for groups=channels. Default: 1
+        dtype, device: of the result. Default: torch's defaults
+
+    Returns:
+        (channels, 1, *kernel_size), a weight for conv1d, conv2d or conv3d.
+
+    Raises:
+        ValueError: a number or word that makes no kernel, or a dtype that cannot hold its taps.
+        TypeError: a size or a number of axes that is no integer.
+        RuntimeError: a size with more or fewer entries than axes."""
 
 
 def documented(arguments: str) -> Callable[[Documented], Documented]:
@@ -93,7 +111,7 @@ def documented(arguments: str) -> Callable[[Documented], Documented]:
 
     def fill(item: Documented) -> Documented:
         if item.__doc__:  # None under python -OO
-            item.__doc__ = item.__doc__.replace("{arguments}", f"{arguments}\n\n    {SOURCE}")
+            item.__doc__ = item.__doc__.replace("{arguments}", arguments)
         return item
 
     return fill
