@@ -69,10 +69,10 @@ def draw(pictures: dict[str, Filtered], path: Path) -> None:
         figure, grid = pyplot.subplots(4, 3, figsize=(9.6, 9.2), layout="constrained")
         for axes, (title, picture) in zip(grid.flat, pictures.items(), strict=True):
             _show(axes, title, *picture)
-        figure.set_dpi(90)
-        figure.canvas.draw()
-        pixels = Image.fromarray(figure.canvas.buffer_rgba()).convert("RGB")
-        pixels.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)  # a third as large
+        figure.savefig(path, dpi=90)
+        with Image.open(path) as picture:  # 256 colours are enough, and a third as large
+            few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
         pyplot.close(figure)
 
 
