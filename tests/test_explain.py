@@ -104,3 +104,14 @@ def test_error_bound_holds_and_is_not_idle(line: str) -> None:
     error = (testing.run(line, tensors).to(exact) - truth).abs()
     assert (error <= bound).all()
     assert (bound <= 1e-2 * (1 + truth.abs())).all()
+
+
+def test_a_plan_shows_itself_in_a_notebook() -> None:
+    shown = plan(LINES[0])
+    text = shown._repr_html_()
+    assert text.count("<tr>") == 1 + len(shown.candidates)
+    assert text.count("font-weight:bold") == 5 and "channels=4&gt;6" in text
+    with testing.algorithm("gemm"):
+        refused = plan("output int64 channels=3>2 input=9 kernel=3")
+    assert refused.algorithm is None
+    assert "nothing would run" in str(refused) and "bold" not in refused._repr_html_()

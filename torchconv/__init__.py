@@ -25,6 +25,7 @@ from torchconv.modules import (
 )
 from torchconv.patch import patch
 from torchconv.sizes import num_parameters, output_size
+from torchconv.trace import trace_shapes
 
 __all__ = [
     "Conv1d",
@@ -45,4 +46,5 @@ __all__ = [
     "num_parameters",
     "output_size",
     "patch",
+    "trace_shapes",
 ]

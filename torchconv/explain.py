@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from torchconv import _C
+from torchconv import _C, _tables
 from torchconv.arguments import (
     Padding,
     Size,
@@ -15,6 +15,8 @@ from torchconv.arguments import (
 )
 
 RESULTS = ("output", "input", "weight")
+HEAD = ("", "algorithm", "cost", "scratch", "")
+RIGHT = (2, 3)  # columns of numbers
 
 
 @dataclass(frozen=True)
@@ -37,25 +39,27 @@ class Plan:
     threads: int
     candidates: tuple[Candidate, ...]
 
-    def __str__(self) -> str:
-        rows = [("", "algorithm", "cost", "scratch", "")]
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = []
         for candidate in self.candidates:
             chosen = candidate.name == self.algorithm
+            cost, scratch = _seconds(candidate.cost_s), _bytes(candidate.scratch_bytes)
+            note = f"chosen: {self.reason}" if chosen else ""
             if candidate.refusal:
-                rows.append(("", candidate.name, "-", "-", f"refused: {candidate.refusal}"))
-            else:
-                cost, scratch = _seconds(candidate.cost_s), _bytes(candidate.scratch_bytes)
-                note = f"chosen: {self.reason}" if chosen else ""
-                rows.append(("*" if chosen else "", candidate.name, cost, scratch, note))
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        lines = [
-            f"{mark:<{widths[0]}} {name:<{widths[1]}}  {cost:>{widths[2]}}  "
-            f"{scratch:>{widths[3]}}  {note}".rstrip()
-            for mark, name, cost, scratch, note in rows
-        ]
-        if self.algorithm is None:
-            lines.append(f"nothing would run: {self.reason}")
-        return "\n".join([f"{self.problem}   ({self.threads} threads)", *lines])
+                cost, scratch, note = "-", "-", f"refused: {candidate.refusal}"
+            rows.append(("*" if chosen else "", candidate.name, cost, scratch, note))
+        return rows
+
+    def _title(self) -> str:
+        nothing = f"; nothing would run: {self.reason}" if self.algorithm is None else ""
+        return f"{self.problem}   ({self.threads} threads){nothing}"
+
+    def __str__(self) -> str:
+        return f"{self._title()}\n{_tables.text(HEAD, self._rows(), RIGHT)}"
+
+    def _repr_html_(self) -> str:
+        chosen = [number for number, row in enumerate(self._rows()) if row[0]]
+        return _tables.html(self._title(), HEAD, self._rows(), RIGHT, *chosen)
 
 
 def _seconds(value: float) -> str:
