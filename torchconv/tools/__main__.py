@@ -1,4 +1,4 @@
-"""``python -m torchconv.tools bench | overhead | explain``."""
+"""``python -m torchconv.tools bench | overhead | explain | explorer``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import sys
 import time
+import webbrowser
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from torchconv import _C
 from torchconv.explain import plan
-from torchconv.tools import bench, overhead, report
+from torchconv.tools import bench, explorer, overhead, report
 from torchconv.tools.calls import TOLERANCES
 from torchconv.tools.regimes import REGIMES, classify
 from torchconv.tools.workloads import RESULTS, SHIPPED, Workload, from_line, load, with_batch
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m torchconv.tools", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="bench | overhead | explain")
+    commands = parser.add_subparsers(required=True, metavar="bench | overhead | explain | explorer")
 
     command = commands.add_parser("bench", help="time torchconv against PyTorch's convolutions")
     command.set_defaults(run=_bench)
@@ -58,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_explain)
     command.add_argument("line", help="for example: output float32 channels=64>64 "
                          "input=56x56 kernel=3x3 padding=1x1")  # fmt: skip
+
+    command = commands.add_parser("explorer", help="write the page that explains convolution")
+    command.set_defaults(run=_explorer)
+    command.add_argument("--out", type=Path, default=Path("explorer.html"), metavar="FILE")
+    command.add_argument("--open", action="store_true", help="show it in a browser")
     return parser
 
 
@@ -103,6 +109,14 @@ def _results(words: str) -> list[str]:
 
 def _explain(options: argparse.Namespace) -> int:
     print(plan(options.line))
+    return 0
+
+
+def _explorer(options: argparse.Namespace) -> int:
+    explorer.save(options.out)
+    print(options.out)
+    if options.open:
+        webbrowser.open(options.out.resolve().as_uri())
     return 0
 
 
