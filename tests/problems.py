@@ -84,6 +84,22 @@ PROBLEMS = {
     "depthwise_far_stride": "channels=2>2 groups=2 input=9x20 kernel=2x3 stride=1x7 padding=1x2",
     "depthwise_one_line": "channels=2>2 groups=2 input=3x9 kernel=3x3 stride=2305843009213693952x1 "
     "padding=0x1",
+    # Groups as lanes: both sides of a vector of groups (2 .. 16), three of them; of a tile's rows
+    # (1 .. 4), columns (6 .. 14) and taps (6 .. 9); bands and blocks of columns
+    "groups_minus": "batch=2 channels=15>15 groups=15 input=7x7 kernel=3x3 padding=1x1 bias=1",
+    "groups_16": "batch=2 channels=32>32 groups=16 input=7x7 kernel=3x3 padding=1x1 bias=1",
+    "groups_plus": "channels=51>85 groups=17 input=4x15 kernel=2x5 padding=1x2",
+    "groups_49": "batch=3 channels=49>98 groups=49 input=14x9 kernel=3x3 stride=2x2 padding=1x1",
+    "groups_few_taps": "batch=2 channels=33>33 groups=33 input=37 kernel=3 padding=2",
+    "groups_of_five": "channels=40>24 groups=8 input=7x8 kernel=3x2 padding=1x1 flip=1",
+    "groups_of_sixteen": "channels=48>48 groups=3 input=7x7 kernel=3x3 padding=1x1",
+    "groups_dilated": "channels=18>18 groups=18 input=9x23 kernel=3x4 stride=1x4 dilation=2x6 "
+    "padding=2x9",
+    "groups_reflect": "channels=9>9 groups=9 input=6x7 kernel=3x5 stride=1x2 padding=1x2 "
+    "padding_mode=reflect",
+    "groups_circular_3d": "channels=4>8 groups=4 input=3x4x5 kernel=2x3x3 padding=1x1x2 "
+    "padding_mode=circular",
+    "groups_in_bands": "batch=2 channels=32>32 groups=2 input=30x40 kernel=5x3 padding=2x1",
     # Found by fuzzing
     "replicate_far": "channels=2>2 input=9x6 kernel=3x1 stride=2x1099511627776 dilation=1x3 "
     "padding=1x4 output=3x6 padding_mode=replicate",

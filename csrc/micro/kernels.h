@@ -24,6 +24,7 @@ constexpr int kMaxRows = 8;     // of an outer tile, any target
 constexpr int kMaxVectors = 3;  // that its columns are made of
 constexpr int kMaxDotRows = 4;
 constexpr int kMaxDotColumns = 6;
+constexpr int kMaxLaneRows = 4;
 
 // Elements of a strided tensor, as `rows` lines of `count`: element (r, k) is data[r * row + k *
 // step].
@@ -60,6 +61,31 @@ struct Kernels {
   // for r below `rows` and j below `count`, rounded up to whole vectors.
   void (*slide)(int64_t taps, const T* weight, const int64_t* offset, const T* x, int64_t x_row,
                 T start, int64_t rows, int64_t count, T* y, int64_t y_row);
+
+  // Groups side by side: a vector holds one element of each of `lanes` groups, and every product is
+  // lane by lane. For row i below `rows`, line l and column j, all of them vectors,
+  //
+  //     y[i * y_image + (l * columns + j) * lanes] =
+  //         start[i] + sum over k of weight[k][i] * x[offset[k] + l * x_row + j * lanes]
+  //
+  // and, adding to sums, where x and y are given,
+  //
+  //     sums[k][i] += sum over l, j of
+  //         y[i * y_image + (l * columns + j) * lanes] * x[offset[k] + l * x_row + j * lanes]
+  using LanesSlide = void (*)(int64_t depth, const T* weight, const int64_t* offset, const T* x,
+                              int64_t x_row, const T* start, int64_t lines, int64_t columns, T* y,
+                              int64_t y_image);
+  using LanesDot = void (*)(int64_t depth, const int64_t* offset, const T* x, int64_t x_row,
+                            const T* y, int64_t y_image, int64_t lines, int64_t columns, T* sums);
+  int lane_rows;                         // the most there are
+  LanesSlide lanes_slide[kMaxLaneRows];  // [rows - 1]
+  LanesDot lanes_dot[kMaxLaneRows];
+  // Lines become lanes, converted: element k of line r is lane r of the vector at to + k / columns *
+  // to_row + k % columns * to_step. Lanes that have no line are zero.
+  void (*to_lanes)(Store store, const Lines& from, int64_t columns, T* to, int64_t to_step,
+                   int64_t to_row);
+  // to(r, k) = lane r of the vector at from + k * from_step, or += where `add`, converted.
+  void (*from_lanes)(Store store, const T* from, int64_t from_step, bool add, const Lines& to);
 
   // to[r * to_row + k] = from(r, k), converted.
   void (*gather)(Store store, const Lines& from, T* to, int64_t to_row);

@@ -192,6 +192,8 @@ void scatter_lines(const T* from, int64_t from_row, bool add, const Lines& to) {
   }
 }
 
+#include "micro/lanes_impl.h"
+
 // Calls f with a pointer of the stored type; T tells which stored types there are.
 template <typename F>
 inline void with_stored(Store store, float, const F& f) {
@@ -221,6 +223,26 @@ void scatter(Store stored, const T* from, int64_t from_row, bool add, const Line
               [&]<typename Stored>(Stored*) { scatter_lines<T, Stored>(from, from_row, add, to); });
 }
 
+template <typename T>
+void to_lanes(Store stored, const Lines& from, int64_t columns, T* to, int64_t to_step,
+              int64_t to_row) {
+  with_stored(stored, T(), [&]<typename Stored>(Stored*) {
+    to_lanes_as<T, Stored>(from, columns, to, to_step, to_row);
+  });
+}
+template <typename T>
+void from_lanes(Store stored, const T* from, int64_t from_step, bool add, const Lines& to) {
+  with_stored(stored, T(), [&]<typename Stored>(Stored*) {
+    from_lanes_as<T, Stored>(from, from_step, add, to);
+  });
+}
+
+template <typename T, int rows>
+void fill_lanes(Kernels<T>* table) {
+  table->lanes_slide[rows - 1] = lanes_slide<T, rows>;
+  table->lanes_dot[rows - 1] = lanes_dot<T, rows>;
+  if constexpr (rows > 1) fill_lanes<T, rows - 1>(table);
+}
 template <typename T, int rows>
 void fill_outer(Kernels<T>* table) {
   table->outer[rows - 1][0] = outer_tile<T, rows, 1>;
@@ -248,6 +270,10 @@ Kernels<T> make_kernels() {
   fill_outer<T, kRows>(&table);
   fill_dot<T, kDotRows, kDotColumns>(&table);
   table.slide = slide<T>;
+  table.lane_rows = kLaneRows;
+  fill_lanes<T, kLaneRows>(&table);
+  table.to_lanes = to_lanes<T>;
+  table.from_lanes = from_lanes<T>;
   table.gather = gather<T>;
   table.interleave = interleave<T>;
   table.scatter = scatter<T>;

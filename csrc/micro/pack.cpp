@@ -81,19 +81,6 @@ void next_tap(const Problem& p, int64_t* tap) {
   }
 }
 
-// The part of a line whose index first + stride * k lies inside the input: k in [begin, end).
-struct Inside {
-  int64_t begin, end;
-};
-Inside inside(int64_t size, int64_t first, int64_t stride, int64_t count) {
-  const int64_t last = size - 1;
-  int64_t begin = first < 0 ? (-first + stride - 1) / stride : 0;
-  int64_t end = first <= last ? (last - first) / stride + 1 : 0;
-  if (end > count) end = count;
-  if (begin > end) begin = end = 0;
-  return {begin, end};
-}
-
 // One run of one tap, for `channels` rows.
 template <typename T>
 void pack_run(const Problem& p, const Reals& input, int64_t offset, const int64_t* tap,
@@ -114,23 +101,26 @@ void pack_run(const Problem& p, const Reals& input, int64_t offset, const int64_
 
 }  // namespace
 
+Inside inside(int64_t size, int64_t first, int64_t stride, int64_t count) {
+  const int64_t last = size - 1;
+  int64_t begin = first < 0 ? (-first + stride - 1) / stride : 0;
+  int64_t end = first <= last ? (last - first) / stride + 1 : 0;
+  if (end > count) end = count;
+  if (begin > end) begin = end = 0;
+  return {begin, end};
+}
+
 template <typename T>
 void pack_line(const Reals& input, PaddingMode mode, int64_t offset, int64_t size, int64_t step,
                int64_t first, int64_t stride, int64_t count, int64_t rows, T* to, int64_t to_row) {
-  const auto gather = [&](int64_t index, int64_t column, int64_t length) {
-    const Lines lines{input.at(offset + index * step), rows, input.stride.in_channel, length,
-                      length > 1 ? step * stride : 1};
-    kernels<T>().gather(input.store, lines, to + column, to_row);
-  };
-  const Inside in = inside(size, first, stride, count);
-  if (in.begin < in.end) gather(first + in.begin * stride, in.begin, in.end - in.begin);
-  if (mode == PaddingMode::zeros) {
-    zero(to, to_row, rows, in.begin);
-    zero(to + in.end, to_row, rows, count - in.end);
-    return;
-  }
-  for (int64_t k = 0; k < count; ++k)
-    if (k < in.begin || k >= in.end) gather(fold(mode, first + k * stride, size), k, 1);
+  for_each_stretch(
+      mode, size, first, stride, count,
+      [&](int64_t column, int64_t index, int64_t length) {
+        const Lines lines{input.at(offset + index * step), rows, input.stride.in_channel, length,
+                          length > 1 ? step * stride : 1};
+        kernels<T>().gather(input.store, lines, to + column, to_row);
+      },
+      [&](int64_t column, int64_t length) { zero(to + column, to_row, rows, length); });
 }
 
 template <typename T>

@@ -5,6 +5,7 @@
 // imaginary plane one element further.
 #pragma once
 
+#include "core/fold.h"
 #include "core/problem.h"
 #include "micro/kernels.h"
 
@@ -78,6 +79,36 @@ struct Reals {
   Reals(const View& view, DType dtype);
   char* at(int64_t offset) const { return data + offset * bytes; }
 };
+
+// The positions k of [0, count) whose index first + k * stride lies inside an axis: those of
+// [begin, end).
+struct Inside {
+  int64_t begin, end;
+};
+Inside inside(int64_t size, int64_t first, int64_t stride, int64_t count);
+
+// Walks the positions k below `count` of an axis, of index first + k * stride: calls read(k, index,
+// n) for n positions from k on inside the input, and for each one that is folded back to `index`;
+// blank(k, n) for those that stand for nothing, or that no fold reaches (a caller that rounds
+// `count` up asks for some).
+template <typename Read, typename Blank>
+void for_each_stretch(PaddingMode mode, int64_t size, int64_t first, int64_t stride, int64_t count,
+                      const Read& read, const Blank& blank) {
+  const Inside in = inside(size, first, stride, count);
+  const auto outside = [&](int64_t from, int64_t until) {
+    if (mode == PaddingMode::zeros && from < until) return blank(from, until - from);
+    for (int64_t k = from; k < until; ++k) {
+      const int64_t index = fold(mode, first + k * stride, size);
+      if (index >= 0 && index < size)
+        read(k, index, 1);
+      else
+        blank(k, 1);
+    }
+  };
+  outside(0, in.begin);
+  if (in.begin < in.end) read(in.begin, first + in.begin * stride, in.end - in.begin);
+  outside(in.end, count);
+}
 
 // Every stride-th element of a line of an axis under a padding mode, for `rows` lines that lie
 // in_channel apart: to[r * to_row + k] = line r at index first + k * stride.

@@ -187,11 +187,11 @@ template <typename T, int count>
 inline void zip_all(Vec<T>* v) {
   if constexpr (count > 1) {
     Vec<T> even[count / 2], odd[count / 2];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < count / 2; ++i) even[i] = v[2 * i], odd[i] = v[2 * i + 1];
     zip_all<T, count / 2>(even);
     zip_all<T, count / 2>(odd);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < count / 2; ++i)
       zip<T>(even[i], odd[i], &v[2 * i], &v[2 * i + 1], AllLanes<T>{});
   }

@@ -1,0 +1,93 @@
+#include "algo/lanes/cut.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/arithmetic.h"
+
+namespace torchconv::lanes_detail {
+namespace {
+
+// Elements between the first and the last tap.
+int64_t reach(const Axis& x) { return std::max<int64_t>(x.kernel_size - 1, 0) * x.dilation; }
+
+}  // namespace
+
+Cut::Cut(const Problem& p, int64_t vector_lanes, int64_t real_bytes, int64_t rows) {
+  lanes = vector_lanes;
+  blocks = ceil_div(p.groups, lanes);
+  planes = planes_of(p.dtype);
+  rows_in = planes * p.in_channels_per_group();
+  rows_out = planes * p.out_channels_per_group();
+  depth = rows_in * p.taps();
+  column = p.axis[p.axes - 1];
+  if (p.axes > 1) line = p.axis[p.axes - 2];
+  outer_taps = outer_positions = 1;
+  for (int a = 0; a < p.axes - 2; ++a) {
+    outer_taps *= p.axis[a].kernel_size;
+    outer_positions *= p.axis[a].output_size;
+  }
+  classes = column.stride / std::gcd(column.stride, column.dilation);
+  slots = std::min(classes, column.kernel_size);
+  choose_piece(double(lanes * real_bytes), rows);
+  column_blocks = ceil_div(column.output_size, columns);
+  bands = ceil_div(line.output_size, band);
+  lines = (band - 1) * line.stride + reach(line) + 1;
+  pieces = p.batch * outer_positions * bands * column_blocks;
+}
+
+double Cut::vectors_of_line() const {
+  return double(rows_in * outer_taps) * double(slots) * double(slot);
+}
+
+// Halves the columns until a band of a few lines fits, so that not every line of the input is
+// packed again for each line of the output; but not below what makes a full tile.
+void Cut::choose_piece(double vector_bytes, int64_t rows) {
+  const int64_t enough = std::min(line.output_size, reach(line) + 1);
+  for (columns = std::max<int64_t>(column.output_size, 1);; columns = ceil_div(columns, 2)) {
+    slot = columns + reach(column) / column.stride;
+    const double line_bytes = vectors_of_line() * vector_bytes;
+    const double output_bytes = double(rows * columns) * vector_bytes;
+    const double room = kPieceBytes - line_bytes * double(reach(line) + 1 - line.stride);
+    const double fitting = room / (line_bytes * double(line.stride) + output_bytes);
+    band = int64_t(std::clamp(fitting, 1.0, double(std::max<int64_t>(line.output_size, 1))));
+    if ((fitting >= 1 && band >= enough) || columns <= kFewestColumns) return;
+  }
+}
+
+double Cut::piece_bytes(int64_t real_bytes, int64_t rows) const {
+  const double input = vectors_of_line() * double(lines);
+  const double output = double(rows * columns) * double(band);
+  return (input + output) * double(lanes * real_bytes);
+}
+
+Piece Cut::piece(const Problem& p, int64_t number) const {
+  Piece piece;
+  piece.column = number % column_blocks * columns;
+  piece.columns = std::min(columns, column.output_size - piece.column);
+  number /= column_blocks;
+  piece.line = number % bands * band;
+  piece.lines = std::min(band, line.output_size - piece.line);
+  number /= bands;
+  index_of(p, p.axes - 2, &Axis::output_size, number % outer_positions, piece.outer);
+  piece.n = number / outer_positions;
+  return piece;
+}
+
+void Cut::fill_offsets(int64_t* offsets) const {
+  for (int64_t image = 0; image < rows_in * outer_taps; ++image)
+    for (int64_t h = 0; h < line.kernel_size; ++h)
+      for (int64_t t = 0; t < column.kernel_size; ++t) {
+        const int64_t at = t % classes * slot + t * column.dilation / column.stride;
+        *offsets++ = ((image * lines + h * line.dilation) * line_length() + at) * lanes;
+      }
+}
+
+void index_of(const Problem& p, int count, int64_t Axis::* size, int64_t number, int64_t* index) {
+  for (int a = count - 1; a >= 0; --a) {
+    index[a] = number % (p.axis[a].*size);
+    number /= p.axis[a].*size;
+  }
+}
+
+}  // namespace torchconv::lanes_detail

@@ -1,0 +1,54 @@
+// How a forward problem, or a weight gradient, is cut for vectors whose lanes are groups.
+//
+// A block is as many groups as a vector has lanes. A piece is what one packing of the input serves:
+// of one image and one outer position, a band of output lines and a part of their columns. "Outer"
+// are the axes before the last two, "line" the next to last (of size 1 if there is none).
+//
+// A line of the input is packed as slots, one for each residue modulo the stride that a tap meets,
+// so that neighbouring outputs read neighbouring vectors whatever the stride.
+#pragma once
+
+#include "core/problem.h"
+
+namespace torchconv::lanes_detail {
+
+constexpr int64_t kPieceBytes = 256 << 10;      // that a piece aims to keep: a part of an L2 cache
+constexpr int64_t kMostPieceBytes = 640 << 10;  // that the smallest piece may need
+constexpr int64_t kMostWeightsBytes = 512 << 10;  // of one block
+constexpr int64_t kFewestColumns = 16;
+
+struct Piece {
+  int64_t n, outer[kMaxAxes], line, lines, column, columns;  // of the output
+};
+
+struct Cut {
+  int64_t lanes, blocks;
+  int64_t planes, rows_in, rows_out;  // channels of a group, the planes of a complex one counted
+  int64_t outer_taps, outer_positions, depth;  // depth: products of an output
+  Axis line, column;
+  int64_t classes, slots, slot;  // slot: vectors of one
+  int64_t columns, column_blocks, band, bands, lines, pieces;
+
+  // `rows` of output a piece keeps.
+  Cut(const Problem& p, int64_t lanes, int64_t real_bytes, int64_t rows);
+
+  Piece piece(const Problem& p, int64_t number) const;
+  int64_t first_group(int64_t block) const { return block * lanes; }
+  int64_t line_length() const { return slots * slot; }  // in vectors
+  int64_t input_elements() const { return rows_in * outer_taps * lines * line_length() * lanes; }
+  int64_t weight_elements() const { return depth * rows_out * lanes; }
+  // Of the largest piece; a double, for a huge problem that is then refused.
+  double piece_bytes(int64_t real_bytes, int64_t rows) const;
+
+  // Where each product of an output, in the order (plane, ci, t), finds the first output's vector.
+  void fill_offsets(int64_t* offsets) const;
+
+ private:
+  double vectors_of_line() const;
+  void choose_piece(double vector_bytes, int64_t rows);
+};
+
+// The index of `number` in row-major order over axes [0, count).
+void index_of(const Problem& p, int count, int64_t Axis::* size, int64_t number, int64_t* index);
+
+}  // namespace torchconv::lanes_detail

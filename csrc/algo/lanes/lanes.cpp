@@ -1,0 +1,103 @@
+// lanes: the lanes of a vector are groups. For depthwise convolutions and groups of few channels,
+// on small maps and on channels_last, where vectors along a line or a patch would stay half empty.
+//
+//     output   y[co][o]     += x[ci][i(o, t)] * w[co, ci, t]
+//     weight   w[co, ci, t] += x[ci][i(o, t)] * y[co][o]
+//     input    forward problems over views of the output (core/relabel.h)
+//
+// with every x, y and w a vector of as many groups as it has lanes: products never cross lanes,
+// whatever the size of the map. Tensors are turned into that layout, and padded, a piece at a time
+// (algo/lanes/groups.h); where the groups lie side by side in memory that is a copy.
+//
+// Complex numbers are pairs of reals: a channel is two rows, a real and an imaginary one.
+#include <cmath>
+
+#include "algo/lanes/cut.h"
+#include "algo/lanes/parts.h"
+#include "core/check.h"
+
+namespace torchconv {
+namespace {
+
+using namespace lanes_detail;
+
+template <typename T>
+double piece_bytes(const Problem& p) {
+  if (p.result == Result::weight) return weight_piece_bytes<T>(p);
+  return largest(p, [](const Problem& forward) { return forward_piece_bytes<T>(forward); });
+}
+
+template <typename T>
+std::string refuses_in(const Problem& p) {
+  const double planes = planes_of(p.dtype);
+  const double weights = planes * planes * double(p.taps()) * double(p.in_channels_per_group()) *
+                         double(p.out_channels_per_group()) * double(kernels<T>().lanes) *
+                         sizeof(T);
+  if (weights > kMostWeightsBytes)
+    return "weights of " + std::to_string(int64_t(weights)) +
+           " bytes a vector of groups (lanes keeps at most " + std::to_string(kMostWeightsBytes) +
+           ")";
+  const double bytes = piece_bytes<T>(p);
+  if (bytes > kMostPieceBytes)
+    return "lines of " + std::to_string(int64_t(bytes)) + " bytes (lanes keeps at most " +
+           std::to_string(kMostPieceBytes) + ")";
+  return "";
+}
+
+std::string refuses(const Problem& p) {
+  if (is_integer(p.dtype)) return std::string(name(p.dtype)) + " (lanes needs a floating dtype)";
+  return in_double(p.dtype) ? refuses_in<double>(p) : refuses_in<float>(p);
+}
+
+// Products at half the tile's rate, lanes without a group counted, and both tensors turned once.
+double cost(const Problem& p, int threads) {
+  const double lanes = in_double(p.dtype) ? kernels<double>().lanes : kernels<float>().lanes;
+  const double planes = planes_of(p.dtype);
+  const double groups = double(std::max<int64_t>(p.groups, 1));
+  const double blocks = std::ceil(groups / lanes), filled = groups / (blocks * lanes);
+  const double vectors = double(p.batch) * planes * blocks / groups *
+                         (double(p.in_channels) * double(p.input_positions()) +
+                          double(p.out_channels) * double(p.output_positions()));
+  const double seconds =
+      p.multiply_adds() * planes * planes / (filled * lanes * 4e9) + vectors * 3e-9;
+  return 1e-6 + seconds / workers_for(p, threads);
+}
+
+// No weight to compute, or nothing at all.
+bool has_no_weight(const Problem& p) {
+  return p.result == Result::weight && p.out_channels * p.in_channels_per_group() * p.taps() == 0;
+}
+
+template <typename T>
+int64_t scratch_of(const Problem& p, int threads) {
+  if (has_no_weight(p)) return 0;
+  if (p.result == Result::weight) return weight_scratch<T>(p, threads);
+  return largest(p, [&](const Problem& forward) { return forward_scratch<T>(forward, threads); });
+}
+
+int64_t scratch_bytes(const Problem& p, int threads) {
+  return in_double(p.dtype) ? scratch_of<double>(p, threads) : scratch_of<float>(p, threads);
+}
+
+template <typename T>
+void run_in(const Problem& p, const Operands& operands, const Context& context) {
+  if (has_no_weight(p)) return;
+  if (p.result == Result::weight) return run_weight<T>(p, operands, context);
+  for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {
+    run_forward<T>(forward, views, context);
+  });
+}
+
+void run(const Problem& p, const Operands& operands, const Context& context) {
+  if (in_double(p.dtype))
+    run_in<double>(p, operands, context);
+  else
+    run_in<float>(p, operands, context);
+}
+
+}  // namespace
+
+extern const Algorithm lanes;
+const Algorithm lanes = {"lanes", refuses, cost, scratch_bytes, run};
+
+}  // namespace torchconv
