@@ -100,6 +100,8 @@ PROBLEMS = {
     "groups_circular_3d": "channels=4>8 groups=4 input=3x4x5 kernel=2x3x3 padding=1x1x2 "
     "padding_mode=circular",
     "groups_in_bands": "batch=2 channels=32>32 groups=2 input=30x40 kernel=5x3 padding=2x1",
+    "groups_4_to_8": "channels=64>128 groups=16 input=4x5 kernel=3x3 padding=1x1 bias=1",
+    "groups_16_to_16": "batch=2 channels=256>256 groups=16 input=3x4 kernel=2x3 padding=0x1",
     # Found by fuzzing
     "replicate_far": "channels=2>2 input=9x6 kernel=3x1 stride=2x1099511627776 dilation=1x3 "
     "padding=1x4 output=3x6 padding_mode=replicate",

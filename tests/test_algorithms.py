@@ -179,12 +179,16 @@ LAYOUTS = {
     "every_second": lambda t: torch.stack([t, t.new_full(t.shape, 99)], -1).flatten(-2)[..., ::2],
     "expanded": lambda t: t[:1].expand_as(t),
 }
+LAID_OUT = [
+    *("1x1", "3x3", "3d", "grouped", "strip_across_images", "stride_2"),
+    *("groups_16", "groups_49", "groups_4_to_8", "groups_16_to_16"),
+]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("algorithm", testing.algorithms())
 @pytest.mark.parametrize("result", RESULTS)
-@pytest.mark.parametrize("name", ["1x1", "3x3", "3d", "grouped", "strip_across_images", "stride_2"])
+@pytest.mark.parametrize("name", LAID_OUT)
 def test_any_layout_without_a_copy(name, result, algorithm, layout):
     for dtype in ("float32", "bfloat16", "complex64"):
         problem = line(name, result, dtype)

@@ -129,7 +129,11 @@ FAULTS = {
     "lanes_slot": ("algo/lanes/cut.cpp", "t % classes * slot", "0"),
     "lanes_image_kept": ("algo/lanes/groups.cpp", "zero(to + line *", "zero(to + 1 + line *"),
     "lanes_sign": ("algo/lanes/groups.cpp", "*= -1", "*= 1"),
-    "lanes_line_lost": ("algo/lanes/groups.cpp", "panel + l * line_elements", "panel"),
+    "lanes_line_lost": (
+        "algo/lanes/groups.cpp",
+        "lines, down, columns, step}",
+        "lines, step, columns, step}",
+    ),
     "fold_replaces": ("core/relabel.cpp", "p.accumulate = number >= used;", ""),
     "gaps_left": ("core/relabel.cpp", "!= x.stride) return true;", "!= x.stride) return false;"),
     "straightened_twice": ("core/relabel.cpp", "x.dilation = -x.dilation;", ""),

@@ -34,6 +34,15 @@ struct Lines {
   int64_t count, step;
 };
 
+// Elements of a strided tensor that are the lanes of vectors elsewhere: lane r of vector (l, k) is
+// data[r * lane + l * line + k * step].
+struct Sheet {
+  void* data;
+  int64_t lanes, lane;
+  int64_t lines, line;
+  int64_t count, step;
+};
+
 template <typename T>
 struct Kernels {
   int lanes;    // of one vector
@@ -80,12 +89,12 @@ struct Kernels {
   int lane_rows;                         // the most there are
   LanesSlide lanes_slide[kMaxLaneRows];  // [rows - 1]
   LanesDot lanes_dot[kMaxLaneRows];
-  // Lines become lanes, converted: element k of line r is lane r of the vector at to + k / columns *
-  // to_row + k % columns * to_step. Lanes that have no line are zero.
-  void (*to_lanes)(Store store, const Lines& from, int64_t columns, T* to, int64_t to_step,
-                   int64_t to_row);
-  // to(r, k) = lane r of the vector at from + k * from_step, or += where `add`, converted.
-  void (*from_lanes)(Store store, const T* from, int64_t from_step, bool add, const Lines& to);
+  // The vector (l, k) at to + l * to_line + k * to_step = the lanes from(., l, k), converted. Lanes
+  // beyond from.lanes are zero.
+  void (*to_lanes)(Store store, const Sheet& from, T* to, int64_t to_line, int64_t to_step);
+  // to(., l, k) = the vector at from + l * from_line + k * from_step, or += where `add`, converted.
+  void (*from_lanes)(Store store, const T* from, int64_t from_line, int64_t from_step, bool add,
+                     const Sheet& to);
 
   // to[r * to_row + k] = from(r, k), converted.
   void (*gather)(Store store, const Lines& from, T* to, int64_t to_row);

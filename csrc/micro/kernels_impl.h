@@ -224,16 +224,16 @@ void scatter(Store stored, const T* from, int64_t from_row, bool add, const Line
 }
 
 template <typename T>
-void to_lanes(Store stored, const Lines& from, int64_t columns, T* to, int64_t to_step,
-              int64_t to_row) {
+void to_lanes(Store stored, const Sheet& from, T* to, int64_t to_line, int64_t to_step) {
   with_stored(stored, T(), [&]<typename Stored>(Stored*) {
-    to_lanes_as<T, Stored>(from, columns, to, to_step, to_row);
+    to_lanes_as<T, Stored>(from, to, to_line, to_step);
   });
 }
 template <typename T>
-void from_lanes(Store stored, const T* from, int64_t from_step, bool add, const Lines& to) {
+void from_lanes(Store stored, const T* from, int64_t from_line, int64_t from_step, bool add,
+                const Sheet& to) {
   with_stored(stored, T(), [&]<typename Stored>(Stored*) {
-    from_lanes_as<T, Stored>(from, from_step, add, to);
+    from_lanes_as<T, Stored>(from, from_line, from_step, add, to);
   });
 }
 

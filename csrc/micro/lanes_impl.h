@@ -13,10 +13,12 @@ constexpr int slide_columns(int rows) {
 }
 constexpr int dot_taps(int rows) { return rows == 1 ? 9 : kManyRegisters && rows <= 3 ? 8 : 6; }
 
+// A tile of `columns` outputs: the second half of them reads `half` elements further on, which may
+// be on the next line.
 template <typename T, int rows, int columns>
 void lanes_slide_tile(int64_t depth, const T* weight, const int64_t* offset, const T* x,
-                      const T* start, T* y, int64_t y_image) {
-  constexpr int lanes = kLanes<T>;
+                      int64_t half, const T* start, T* y, int64_t y_image) {
+  constexpr int lanes = kLanes<T>, middle = (columns + 1) / 2;
   Vec<T> sum[rows][columns];
 #pragma GCC unroll 4
   for (int i = 0; i < rows; ++i)
@@ -24,12 +26,13 @@ void lanes_slide_tile(int64_t depth, const T* weight, const int64_t* offset, con
     for (int j = 0; j < columns; ++j) sum[i][j] = load(start + i * lanes);
   for (int64_t k = 0; k < depth; ++k, weight += rows * lanes) {
     const T* at = x + offset[k];
+    const T* further = at + half;
     Vec<T> w[rows];
 #pragma GCC unroll 4
     for (int i = 0; i < rows; ++i) w[i] = load(weight + i * lanes);
 #pragma GCC unroll 16
     for (int j = 0; j < columns; ++j) {
-      const Vec<T> v = load(at + j * lanes);
+      const Vec<T> v = load(j < middle ? at + j * lanes : further + (j - middle) * lanes);
 #pragma GCC unroll 4
       for (int i = 0; i < rows; ++i) sum[i][j] += v * w[i];
     }
@@ -40,20 +43,25 @@ void lanes_slide_tile(int64_t depth, const T* weight, const int64_t* offset, con
     for (int j = 0; j < columns; ++j) store(y + i * y_image + j * lanes, sum[i][j]);
 }
 
+// Two lines at once where a tile has room for them, else a line in tiles of nearly the same width.
 template <typename T, int rows, int... k>
 void lanes_slide_rows(int64_t depth, const T* weight, const int64_t* offset, const T* x,
                       int64_t x_row, const T* start, int64_t lines, int64_t columns, T* y,
                       int64_t y_image, Lanes<k...>) {
-  using Tile = void (*)(int64_t, const T*, const int64_t*, const T*, const T*, T*, int64_t);
+  using Tile =
+      void (*)(int64_t, const T*, const int64_t*, const T*, int64_t, const T*, T*, int64_t);
   constexpr Tile tile[] = {lanes_slide_tile<T, rows, k + 1>...};
-  constexpr int widest = sizeof...(k);
+  constexpr int lanes = kLanes<T>, widest = sizeof...(k);
+  const int64_t row = columns * lanes;
+  if (2 * columns <= widest)
+    for (; lines >= 2; lines -= 2, x += 2 * x_row, y += 2 * row)
+      tile[2 * columns - 1](depth, weight, offset, x, x_row, start, y, y_image);
   const int64_t tiles = (columns + widest - 1) / widest;
-  for (int64_t l = 0; l < lines; ++l, x += x_row, y += columns * kLanes<T>)
-    for (int64_t b = 0, j = 0; b < tiles; ++b) {
-      const int64_t next = columns * (b + 1) / tiles;  // tiles of nearly the same width
-      tile[next - j - 1](depth, weight, offset, x + j * kLanes<T>, start, y + j * kLanes<T>,
-                         y_image);
-      j = next;
+  for (; lines > 0; --lines, x += x_row, y += row)
+    for (int64_t b = 0, j = 0, next; b < tiles; ++b, j = next) {
+      next = columns * (b + 1) / tiles;
+      tile[next - j - 1](depth, weight, offset, x + j * lanes, (next - j + 1) / 2 * lanes, start,
+                         y + j * lanes, y_image);
     }
 }
 template <typename T, int rows>
@@ -120,72 +128,126 @@ void lanes_dot(int64_t depth, const int64_t* offset, const T* x, int64_t x_row, 
                           typename CountLanes<dot_taps(rows)>::Type{});
 }
 
-// Lines of which a vector is turned at once are at least this long; shorter ones go by elements.
+// Of shorter lines no vector is turned; they go element by element.
 template <typename T>
 constexpr int64_t kShortest = (kLanes<T> + 3) / 4;
 
-// `count` (up to a vector) elements of each of `rows` lines, as vectors of one element of each.
+// Whether the lines of a sheet lie end to end.
+inline bool is_joined(const Sheet& s) { return s.line == s.count * s.step; }
+// A sheet of single vectors as one line of them; *panel_step, between its vectors, follows.
+inline Sheet as_line(Sheet s, int64_t panel_line, int64_t* panel_step) {
+  if (s.count > 1) return s;
+  *panel_step = panel_line;
+  return {s.data, s.lanes, s.lane, 1, 0, s.lines, s.line};
+}
+
+// The places of a panel's vectors, line by line.
+template <typename T>
+struct Places {
+  T* at;
+  int64_t columns, line, step, column = 0;
+  T* next() {
+    T* const here = at + column * step;
+    if (++column == columns) column = 0, at += line;
+    return here;
+  }
+};
+
+// `count` (up to a vector) elements of a line in each lane, as vectors.
 template <typename T, typename Stored>
-void turn_to_lanes(const Stored* line, const Lines& from, int64_t count, Vec<T>* v) {
+inline void turn_to_lanes(const Stored* at, const Sheet& from, int64_t count, Vec<T>* v) {
   constexpr int lanes = kLanes<T>;
 #pragma GCC unroll 16
   for (int r = 0; r < lanes; ++r) {
-    if (r >= from.rows)
+    if (r >= from.lanes)
       v[r] = Vec<T>{};
     else if (count < lanes)
-      v[r] = load_part<T, Stored>(line + r * from.row, count);
+      v[r] = load_part<T, Stored>(at + r * from.lane, count);
     else
-      v[r] = from.step == 1 ? load_full(line + r * from.row) : load_even<T>(line + r * from.row);
+      v[r] = from.step == 1 ? load_full(at + r * from.lane) : load_even<T>(at + r * from.lane);
   }
   zip_all<T, lanes>(v);
 }
 
 template <typename T, typename Stored>
-void to_lanes_as(const Lines& from, int64_t columns, T* to, int64_t to_step, int64_t to_row) {
+void line_to_lanes(const Stored* at, const Sheet& from, Places<T> to) {
   constexpr int lanes = kLanes<T>;
-  const Stored* line = static_cast<const Stored*>(from.data);
-  int64_t column = 0;
-  const auto put = [&](Vec<T> v) {
-    store(to + column * to_step, v);
-    if (++column == columns) column = 0, to += to_row;
-  };
   int64_t k = 0;
-  if (from.row == 1) {  // the lanes lie side by side
-    for (; k < from.count; ++k, line += from.step)
-      put(from.rows == lanes ? load_full(line) : load_part<T, Stored>(line, from.rows));
-    return;
-  }
   if (from.step == 1 || from.step == 2)
     for (int64_t left; (left = from.count - k) >= kShortest<T>; k += lanes) {
       if (left < lanes && from.step == 2) break;
       Vec<T> v[lanes];
-      turn_to_lanes<T, Stored>(line + k * from.step, from, left, v);
-      for (int j = 0; j < lanes && j < left; ++j) put(v[j]);
+      turn_to_lanes<T, Stored>(at + k * from.step, from, left, v);
+      for (int j = 0; j < lanes && j < left; ++j) store(to.next(), v[j]);
     }
   for (; k < from.count; ++k) {
     T lane[lanes] = {};
-    for (int64_t r = 0; r < from.rows; ++r) lane[r] = widen(line[r * from.row + k * from.step]);
-    put(load(lane));
+    for (int64_t r = 0; r < from.lanes; ++r) lane[r] = widen(at[r * from.lane + k * from.step]);
+    store(to.next(), load(lane));
   }
 }
 
+// Lines and lanes that lie in memory as (l, lane, k): the channels of groups in channels_last.
+template <typename T, typename Stored, int count>
+void unzip_to_lanes(const Sheet& from, T* to, int64_t to_line, int64_t to_step) {
+  const Stored* at = static_cast<const Stored*>(from.data);
+  for (int64_t l = 0; l < from.lines; ++l, at += from.line, to += to_line) {
+    Vec<T> v[count];
+#pragma GCC unroll 16
+    for (int k = 0; k < count; ++k) v[k] = load_full(at + k * kLanes<T>);
+    unzip_all<T, count>(v);
+#pragma GCC unroll 16
+    for (int k = 0; k < count; ++k) store(to + k * to_step, v[k]);
+  }
+}
+template <typename T, typename Stored, int count>
+void zip_from_lanes(const T* from, int64_t from_line, int64_t from_step, const Sheet& to) {
+  Stored* at = static_cast<Stored*>(to.data);
+  for (int64_t l = 0; l < to.lines; ++l, at += to.line, from += from_line) {
+    Vec<T> v[count];
+#pragma GCC unroll 16
+    for (int k = 0; k < count; ++k) v[k] = load(from + k * from_step);
+    zip_all<T, count>(v);
+#pragma GCC unroll 16
+    for (int k = 0; k < count; ++k) store_full(at + k * kLanes<T>, v[k]);
+  }
+}
+template <typename T>
+inline bool is_zipped(const Sheet& s) {
+  return s.lanes == kLanes<T> && s.step == 1 && s.lane == s.count && s.count <= 16 &&
+         (s.count & (s.count - 1)) == 0;
+}
+
 template <typename T, typename Stored>
-void from_lanes_as(const T* from, int64_t from_step, bool add, const Lines& to) {
+void to_lanes_as(const Sheet& from, T* to, int64_t to_line, int64_t to_step) {
   constexpr int lanes = kLanes<T>;
-  Stored* line = static_cast<Stored*>(to.data);
-  int64_t k = 0;
-  if (to.row == 1) {
-    for (; k < to.count; ++k, from += from_step, line += to.step) {
-      Vec<T> v = load(from);
-      if (add) v += load_part<T, Stored>(line, to.rows);
-      if (to.rows == lanes)
-        store_full(line, v);
-      else
-        store_part<T, Stored>(line, v, to.rows);
-    }
+  const Stored* at = static_cast<const Stored*>(from.data);
+  if (from.lane == 1) {  // the lanes lie side by side
+    for (int64_t l = 0; l < from.lines; ++l, at += from.line, to += to_line)
+      for (int64_t k = 0; k < from.count; ++k) {
+        const Stored* const first = at + k * from.step;
+        store(to + k * to_step,
+              from.lanes == lanes ? load_full(first) : load_part<T, Stored>(first, from.lanes));
+      }
     return;
   }
-  if (to.step == 1)
+  if (is_zipped<T>(from))
+    return (from.count == 16  ? unzip_to_lanes<T, Stored, 16>
+            : from.count == 8 ? unzip_to_lanes<T, Stored, 8>
+            : from.count == 4 ? unzip_to_lanes<T, Stored, 4>
+                              : unzip_to_lanes<T, Stored, 2>)(from, to, to_line, to_step);
+  Sheet lines = as_line(from, to_line, &to_step);
+  const int64_t columns = lines.count;
+  if (is_joined(lines)) lines.count *= lines.lines, lines.lines = 1;
+  for (int64_t l = 0; l < lines.lines; ++l, at += lines.line, to += to_line)
+    line_to_lanes<T, Stored>(at, lines, Places<T>{to, columns, to_line, to_step});
+}
+
+template <typename T, typename Stored>
+void line_from_lanes(const T* from, int64_t from_step, bool add, const Sheet& to, Stored* at) {
+  constexpr int lanes = kLanes<T>;
+  int64_t k = 0;
+  if (to.step == 1 || (to.step == 2 && !add))
     for (int64_t left; (left = to.count - k) >= kShortest<T>;
          k += lanes, from += lanes * from_step) {
       Vec<T> v[lanes];
@@ -194,19 +256,50 @@ void from_lanes_as(const T* from, int64_t from_step, bool add, const Lines& to) 
       zip_all<T, lanes>(v);
 #pragma GCC unroll 16
       for (int r = 0; r < lanes; ++r) {
-        if (r >= to.rows) break;
-        Stored* const at = line + r * to.row + k;
-        const Stored* const old = at;
-        if (add) v[r] += left < lanes ? load_part<T, Stored>(old, left) : load_full(old);
-        if (left < lanes)
-          store_part<T, Stored>(at, v[r], left);
-        else
-          store_full(at, v[r]);
+        if (r >= to.lanes) break;
+        Stored* const here = at + r * to.lane + k * to.step;
+        const Stored* const old = here;
+        if (to.step == 2) {
+          store_even<T>(here, v[r], left < lanes ? left : lanes);
+        } else if (left < lanes) {
+          store_part<T, Stored>(here, add ? v[r] + load_part<T, Stored>(old, left) : v[r], left);
+        } else {
+          store_full(here, add ? v[r] + load_full(old) : v[r]);
+        }
       }
     }
   for (; k < to.count; ++k, from += from_step)
-    for (int64_t r = 0; r < to.rows; ++r) {
-      Stored* const at = line + r * to.row + k * to.step;
-      narrow(add ? widen(*at) + from[r] : from[r], at);
+    for (int64_t r = 0; r < to.lanes; ++r) {
+      Stored* const here = at + r * to.lane + k * to.step;
+      narrow(add ? widen(*here) + from[r] : from[r], here);
     }
+}
+
+template <typename T, typename Stored>
+void from_lanes_as(const T* from, int64_t from_line, int64_t from_step, bool add, const Sheet& to) {
+  constexpr int lanes = kLanes<T>;
+  Stored* at = static_cast<Stored*>(to.data);
+  if (to.lane == 1) {
+    for (int64_t l = 0; l < to.lines; ++l, at += to.line, from += from_line)
+      for (int64_t k = 0; k < to.count; ++k) {
+        Stored* const here = at + k * to.step;
+        Vec<T> v = load(from + k * from_step);
+        if (add) v += load_part<T, Stored>(here, to.lanes);
+        if (to.lanes == lanes)
+          store_full(here, v);
+        else
+          store_part<T, Stored>(here, v, to.lanes);
+      }
+    return;
+  }
+  if (is_zipped<T>(to) && !add)
+    return (to.count == 16  ? zip_from_lanes<T, Stored, 16>
+            : to.count == 8 ? zip_from_lanes<T, Stored, 8>
+            : to.count == 4 ? zip_from_lanes<T, Stored, 4>
+                            : zip_from_lanes<T, Stored, 2>)(from, from_line, from_step, to);
+  Sheet lines = as_line(to, from_line, &from_step);
+  if (is_joined(lines) && from_line == lines.count * from_step)
+    lines.count *= lines.lines, lines.lines = 1;
+  for (int64_t l = 0; l < lines.lines; ++l, at += lines.line, from += from_line)
+    line_from_lanes<T, Stored>(from, from_step, add, lines, at);
 }

@@ -197,6 +197,26 @@ inline void zip_all(Vec<T>* v) {
   }
 }
 
+// The other way: every count-th lane of the vectors, taken as one sequence.
+template <typename T, int... k>
+inline void unzip(Vec<T> x, Vec<T> y, Vec<T>* even, Vec<T>* odd, Lanes<k...>) {
+  *even = __builtin_shufflevector(x, y, (2 * k)...);
+  *odd = __builtin_shufflevector(x, y, (2 * k + 1)...);
+}
+template <typename T, int count>
+inline void unzip_all(Vec<T>* v) {
+  if constexpr (count > 1) {
+    Vec<T> even[count / 2], odd[count / 2];
+#pragma GCC unroll 8
+    for (int i = 0; i < count / 2; ++i)
+      unzip<T>(v[2 * i], v[2 * i + 1], &even[i], &odd[i], AllLanes<T>{});
+    unzip_all<T, count / 2>(even);
+    unzip_all<T, count / 2>(odd);
+#pragma GCC unroll 8
+    for (int i = 0; i < count / 2; ++i) v[2 * i] = even[i], v[2 * i + 1] = odd[i];
+  }
+}
+
 // Every second of 2 * lanes - 1 elements: the second load ends with the last element wanted.
 template <typename T, int... k>
 inline Vec<T> pick_even(Vec<T> x, Vec<T> y, Lanes<k...>) {
@@ -207,6 +227,32 @@ template <typename T, typename Stored>
 inline Vec<T> load_even(const Stored* from) {
   return pick_even<T>(load_full(from), load_full(from + kLanes<T> - 1), AllLanes<T>{});
 }
+
+// The first `count` lanes to every second element; those between are not touched.
+template <typename T, typename Stored>
+inline void store_even(Stored* to, Vec<T> v, int64_t count) {
+  for (int64_t k = 0; k < count; ++k) narrow(v[k], to + 2 * k);
+}
+#if TORCHCONV_VECTOR_BYTES == 64
+template <>
+inline void store_even<float, float>(float* to, Vec<float> v, int64_t count) {
+  const uint32_t even = 0x55555555u & uint32_t((uint64_t(1) << 2 * count) - 1);
+  Vec<float> low, high;
+  zip<float>(v, v, &low, &high, AllLanes<float>{});
+  _mm512_mask_storeu_ps(to, __mmask16(even), (__m512)low);
+  _mm512_mask_storeu_ps(to + 16, __mmask16(even >> 16), (__m512)high);
+}
+#elif TORCHCONV_VECTOR_BYTES == 32
+template <>
+inline void store_even<float, float>(float* to, Vec<float> v, int64_t count) {
+  const __m256i even = _mm256_setr_epi32(-1, 0, -1, 0, -1, 0, -1, 0);
+  Vec<float> low, high;
+  zip<float>(v, v, &low, &high, AllLanes<float>{});
+  _mm256_maskstore_ps(to, _mm256_and_si256(even, first8(2 * count)), (__m256)low);
+  if (count > 4)
+    _mm256_maskstore_ps(to + 8, _mm256_and_si256(even, first8(2 * count - 8)), (__m256)high);
+}
+#endif
 
 // Neighbouring lanes added: x0+x1, x2+x3, ..., y0+y1, y2+y3, ...
 template <typename T, int... k>

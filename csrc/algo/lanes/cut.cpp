@@ -13,7 +13,7 @@ int64_t reach(const Axis& x) { return std::max<int64_t>(x.kernel_size - 1, 0) * 
 
 }  // namespace
 
-Cut::Cut(const Problem& p, int64_t vector_lanes, int64_t real_bytes, int64_t rows) {
+Cut::Cut(const Problem& p, int64_t vector_lanes, int64_t real_bytes) {
   lanes = vector_lanes;
   blocks = ceil_div(p.groups, lanes);
   planes = planes_of(p.dtype);
@@ -29,7 +29,7 @@ Cut::Cut(const Problem& p, int64_t vector_lanes, int64_t real_bytes, int64_t row
   }
   classes = column.stride / std::gcd(column.stride, column.dilation);
   slots = std::min(classes, column.kernel_size);
-  choose_piece(double(lanes * real_bytes), rows);
+  choose_piece(double(lanes * real_bytes));
   column_blocks = ceil_div(column.output_size, columns);
   bands = ceil_div(line.output_size, band);
   lines = (band - 1) * line.stride + reach(line) + 1;
@@ -42,12 +42,12 @@ double Cut::vectors_of_line() const {
 
 // Halves the columns until a band of a few lines fits, so that not every line of the input is
 // packed again for each line of the output; but not below what makes a full tile.
-void Cut::choose_piece(double vector_bytes, int64_t rows) {
+void Cut::choose_piece(double vector_bytes) {
   const int64_t enough = std::min(line.output_size, reach(line) + 1);
   for (columns = std::max<int64_t>(column.output_size, 1);; columns = ceil_div(columns, 2)) {
     slot = columns + reach(column) / column.stride;
     const double line_bytes = vectors_of_line() * vector_bytes;
-    const double output_bytes = double(rows * columns) * vector_bytes;
+    const double output_bytes = double(rows_out * columns) * vector_bytes;
     const double room = kPieceBytes - line_bytes * double(reach(line) + 1 - line.stride);
     const double fitting = room / (line_bytes * double(line.stride) + output_bytes);
     band = int64_t(std::clamp(fitting, 1.0, double(std::max<int64_t>(line.output_size, 1))));
@@ -55,9 +55,9 @@ void Cut::choose_piece(double vector_bytes, int64_t rows) {
   }
 }
 
-double Cut::piece_bytes(int64_t real_bytes, int64_t rows) const {
+double Cut::piece_bytes(int64_t real_bytes) const {
   const double input = vectors_of_line() * double(lines);
-  const double output = double(rows * columns) * double(band);
+  const double output = double(rows_out * columns) * double(band);
   return (input + output) * double(lanes * real_bytes);
 }
 

@@ -29,23 +29,24 @@ struct Cut {
   int64_t classes, slots, slot;  // slot: vectors of one
   int64_t columns, column_blocks, band, bands, lines, pieces;
 
-  // `rows` of output a piece keeps.
-  Cut(const Problem& p, int64_t lanes, int64_t real_bytes, int64_t rows);
+  Cut(const Problem& p, int64_t lanes, int64_t real_bytes);
 
   Piece piece(const Problem& p, int64_t number) const;
   int64_t first_group(int64_t block) const { return block * lanes; }
-  int64_t line_length() const { return slots * slot; }  // in vectors
-  int64_t input_elements() const { return rows_in * outer_taps * lines * line_length() * lanes; }
+  int64_t line_length() const { return slots * slot; }             // in vectors
+  int64_t image() const { return lines * line_length() * lanes; }  // of one channel and outer tap
+  int64_t input_elements() const { return rows_in * outer_taps * image(); }
+  int64_t output_elements() const { return rows_out * band * columns * lanes; }
   int64_t weight_elements() const { return depth * rows_out * lanes; }
   // Of the largest piece; a double, for a huge problem that is then refused.
-  double piece_bytes(int64_t real_bytes, int64_t rows) const;
+  double piece_bytes(int64_t real_bytes) const;
 
   // Where each product of an output, in the order (plane, ci, t), finds the first output's vector.
   void fill_offsets(int64_t* offsets) const;
 
  private:
   double vectors_of_line() const;
-  void choose_piece(double vector_bytes, int64_t rows);
+  void choose_piece(double vector_bytes);
 };
 
 // The index of `number` in row-major order over axes [0, count).

@@ -1,7 +1,7 @@
 // lanes, forward: y[co][o] += x[ci][i(o, t)] * w[co, ci, t], each of them a vector of groups.
 //
 // A task takes one block of groups and a share of the pieces: the weights are packed once a task,
-// the input once a piece, and a few rows of the output at a time stay in registers.
+// the input once a piece.
 #include "algo/lanes/groups.h"
 #include "algo/lanes/parts.h"
 
@@ -11,18 +11,13 @@ namespace {
 constexpr int64_t kTasksPerWorker = 4;
 
 template <typename T>
-Cut cut_of(const Problem& p) {
-  return Cut(p, kernels<T>().lanes, sizeof(T), kernels<T>().lane_rows);
-}
-
-template <typename T>
 struct Worker {
   T *input, *weights, *start, *sums;
   Worker(const Cut& cut, Arena* arena) {
     input = arena->take<T>(cut.input_elements());
     weights = arena->take<T>(cut.weight_elements());
     start = arena->take<T>(cut.rows_out * cut.lanes);
-    sums = arena->take<T>(kernels<T>().lane_rows * cut.band * cut.columns * cut.lanes);
+    sums = arena->take<T>(cut.output_elements());
   }
 };
 
@@ -40,10 +35,9 @@ void make_piece(const Groups<T>& groups, const Piece& piece, int64_t block, cons
     const int64_t rows = std::min<int64_t>(kernel.lane_rows, cut.rows_out - r);
     kernel.lanes_slide[rows - 1](cut.depth, worker.weights + r * cut.depth * cut.lanes, offsets,
                                  worker.input, x_row, worker.start + r * cut.lanes, piece.lines,
-                                 piece.columns, worker.sums, image);
-    for (int64_t i = 0; i < rows; ++i)
-      groups.store_output(piece, block, r + i, worker.sums + i * image);
+                                 piece.columns, worker.sums + r * image, image);
   }
+  groups.store_output(piece, block, worker.sums);
 }
 
 }  // namespace
@@ -85,17 +79,9 @@ int64_t forward_scratch(const Problem& p, int threads) {
   return arena.used;
 }
 
-template <typename T>
-double forward_piece_bytes(const Problem& p) {
-  if (writes_nothing(p)) return 0;
-  return cut_of<T>(p).piece_bytes(sizeof(T), kernels<T>().lane_rows);
-}
-
 template void run_forward<float>(const Problem&, const Operands&, const Context&);
 template void run_forward<double>(const Problem&, const Operands&, const Context&);
 template int64_t forward_scratch<float>(const Problem&, int);
 template int64_t forward_scratch<double>(const Problem&, int);
-template double forward_piece_bytes<float>(const Problem&);
-template double forward_piece_bytes<double>(const Problem&);
 
 }  // namespace torchconv::lanes_detail

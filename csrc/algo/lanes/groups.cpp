@@ -1,19 +1,6 @@
 #include "algo/lanes/groups.h"
 
 namespace torchconv::lanes_detail {
-namespace {
-
-// Calls f(line, count, step) for lines of `columns` elements, `down` apart, or once for all of them
-// where they lie end to end.
-template <typename F>
-void for_each_joined(int64_t lines, int64_t down, int64_t columns, int64_t step, const F& f) {
-  if (columns == 1) return f(0, lines, down);
-  if (lines == 1 || down == columns * step) return f(0, lines * columns, step);
-  for (int64_t l = 0; l < lines; ++l) f(l, columns, step);
-}
-
-}  // namespace
-
 // Adds where an outer tap meets the input; false where it meets nothing.
 template <typename T>
 bool Groups<T>::outer_offset(const Piece& piece, int64_t number, int64_t* offset) const {
@@ -29,13 +16,32 @@ bool Groups<T>::outer_offset(const Piece& piece, int64_t number, int64_t* offset
   return true;
 }
 
+// The lines that a piece sees of one channel's image, or of all channels of a group where these lie
+// side by side.
 template <typename T>
-void Groups<T>::pack_image(const Piece& piece, int64_t block, int64_t offset, T* to) const {
+void Groups<T>::pack_images(const Piece& piece, int64_t block, int64_t offset, int64_t images,
+                            T* to) const {
   const int64_t along = input.stride.axis[p.axes - 1], down = line_step(input);
   const int64_t lanes = cut.lanes, line_elements = cut.line_length() * lanes;
+  const int64_t apart = cut.image() * cut.outer_taps;
   const Axis &x = cut.column, &y = cut.line;
   const auto zero = [&](T* at, int64_t lines, int64_t vectors) {
-    for (int64_t l = 0; l < lines; ++l) std::fill_n(at + l * line_elements, vectors * lanes, T(0));
+    for (int64_t i = 0; i < images; ++i)
+      for (int64_t l = 0; l < lines; ++l)
+        std::fill_n(at + i * apart + l * line_elements, vectors * lanes, T(0));
+  };
+  const auto read = [&](int64_t lines, int64_t from, int64_t columns, int64_t step, T* panel) {
+    if (images == 1) {
+      const Sheet sheet{
+          input.at(from), groups_of(block), input.stride.group, lines, down, columns, step};
+      return kernels<T>().to_lanes(input.store, sheet, panel, line_elements, lanes);
+    }
+    for (int64_t l = 0; l < lines; ++l) {
+      const Sheet sheet{
+          input.at(from + l * down), groups_of(block), input.stride.group, columns, step, images,
+          input.stride.in_channel};
+      kernels<T>().to_lanes(input.store, sheet, panel + l * line_elements, lanes, apart);
+    }
   };
   const auto read_lines = [&](int64_t line, int64_t index, int64_t lines) {
     const int64_t from = offset + index * down;
@@ -45,14 +51,8 @@ void Groups<T>::pack_image(const Piece& piece, int64_t block, int64_t offset, T*
       for_each_stretch(
           p.padding_mode, x.input_size, first, x.stride, cut.slot,
           [&](int64_t column, int64_t i, int64_t columns) {
-            T* const panel = at + column * lanes;
-            const int64_t step = columns > 1 ? along * x.stride : 1;
-            for_each_joined(lines, down, columns, step, [&](int64_t l, int64_t n, int64_t apart) {
-              const Lines lines_in{input.at(from + i * along + l * down), groups_of(block),
-                                   input.stride.group, n, apart};
-              kernels<T>().to_lanes(input.store, lines_in, columns, panel + l * line_elements,
-                                    lanes, line_elements);
-            });
+            read(lines, from + i * along, columns, columns > 1 ? along * x.stride : 1,
+                 at + column * lanes);
           },
           [&](int64_t column, int64_t columns) { zero(at + column * lanes, lines, columns); });
     }
@@ -66,23 +66,26 @@ void Groups<T>::pack_image(const Piece& piece, int64_t block, int64_t offset, T*
 
 template <typename T>
 void Groups<T>::pack_input(const Piece& piece, int64_t block, T* to) const {
-  const int64_t image = cut.lines * cut.line_length() * cut.lanes;
-  for (int64_t r = 0; r < cut.rows_in; ++r) {
-    const int64_t plane = r / p.in_channels_per_group(), ci = r % p.in_channels_per_group();
-    const int64_t origin = plane + piece.n * input.stride.batch +
+  const int64_t channels = p.in_channels_per_group();
+  const int64_t images = input.stride.in_channel == 1 ? std::max<int64_t>(channels, 1) : 1;
+  for (int64_t r = 0; r < cut.rows_in; r += images) {
+    const int64_t origin = r / channels + piece.n * input.stride.batch +
                            cut.first_group(block) * input.stride.group +
-                           ci * input.stride.in_channel;
-    for (int64_t t = 0; t < cut.outer_taps; ++t, to += image) {
+                           r % channels * input.stride.in_channel;
+    for (int64_t t = 0; t < cut.outer_taps; ++t) {
+      T* const image = to + (r * cut.outer_taps + t) * cut.image();
       int64_t offset = origin;
-      if (outer_offset(piece, t, &offset))
-        pack_image(piece, block, offset, to);
-      else
-        std::fill_n(to, image, T(0));
+      if (outer_offset(piece, t, &offset)) {
+        pack_images(piece, block, offset, images, image);
+      } else {
+        for (int64_t i = 0; i < images; ++i)
+          std::fill_n(image + i * cut.outer_taps * cut.image(), cut.image(), T(0));
+      }
     }
   }
 }
 
-// Calls f(k, lines) for stretches of the products, from the k-th on, of row r = (co, part): for
+// Calls f(k, sheet) for stretches of the products, from the k-th on, of row r = (co, part): for
 // plane 1, those of the other part.
 template <typename T>
 template <typename F>
@@ -92,9 +95,8 @@ void Groups<T>::for_each_weight_run(int64_t block, int64_t r, const F& f) const 
       cut.first_group(block) * weight.stride.group + r / cut.planes * weight.stride.out_channel;
   for_each_run(grid, 0, cut.depth, [&](const Run& run) {  // the "image" of a run is its plane
     const int64_t part = r % cut.planes ^ run.n;
-    const Lines lines{weight.at(origin + part + grid.offset(run)), groups_of(block),
-                      weight.stride.group, run.count, grid.stride[grid.axes - 1]};
-    f(run.column, lines);
+    f(run.column, Sheet{weight.at(origin + part + grid.offset(run)), groups_of(block),
+                        weight.stride.group, 1, 0, run.count, grid.stride[grid.axes - 1]});
   });
 }
 
@@ -102,8 +104,8 @@ template <typename T>
 void Groups<T>::pack_weights(int64_t block, int64_t r, int64_t rows, T* to) const {
   const int64_t step = rows * cut.lanes;
   for (int64_t i = 0; i < rows; ++i, to += cut.lanes) {
-    for_each_weight_run(block, r + i, [&](int64_t k, const Lines& lines) {
-      kernels<T>().to_lanes(weight.store, lines, lines.count, to + k * step, step, 0);
+    for_each_weight_run(block, r + i, [&](int64_t k, const Sheet& sheet) {
+      kernels<T>().to_lanes(weight.store, sheet, to + k * step, 0, step);
     });
     if (cut.planes == 2 && (r + i) % 2 == 0)
       for (int64_t k = cut.depth / 2; k < cut.depth; ++k)
@@ -115,9 +117,9 @@ template <typename T>
 void Groups<T>::store_weights(int64_t block, int64_t r, int64_t rows, const T* from) const {
   const int64_t step = rows * cut.lanes;
   for (int64_t i = 0; i < rows; ++i, from += cut.lanes)
-    for_each_weight_run(block, r + i, [&](int64_t k, const Lines& lines) {
+    for_each_weight_run(block, r + i, [&](int64_t k, const Sheet& sheet) {
       if (k < cut.depth / cut.planes)
-        kernels<T>().from_lanes(weight.store, from + k * step, step, false, lines);
+        kernels<T>().from_lanes(weight.store, from + k * step, 0, step, false, sheet);
     });
 }
 
@@ -127,45 +129,56 @@ void Groups<T>::pack_bias(int64_t block, T* to) const {
   const Reals bias(operands.bias, p.dtype);
   for (int64_t q = 0; q < cut.planes; ++q) {
     const int64_t offset = q + cut.first_group(block) * bias.stride.group;
-    const Lines lines{bias.at(offset), groups_of(block), bias.stride.group,
-                      p.out_channels_per_group(), bias.stride.out_channel};
-    kernels<T>().to_lanes(bias.store, lines, lines.count, to + q * cut.lanes,
-                          cut.planes * cut.lanes, 0);
+    const Sheet sheet{bias.at(offset),
+                      groups_of(block),
+                      bias.stride.group,
+                      1,
+                      0,
+                      p.out_channels_per_group(),
+                      bias.stride.out_channel};
+    kernels<T>().to_lanes(bias.store, sheet, to + q * cut.lanes, 0, cut.planes * cut.lanes);
   }
 }
 
-// Calls f(position, lines) for stretches of a piece of the output, from that position on.
+// Calls f(sheet, first, line, step) for all of a piece of the output, with the place of its vectors
+// in [row][line][column][lane].
 template <typename T>
 template <typename F>
-void Groups<T>::for_each_output_run(const Piece& piece, int64_t block, int64_t r,
-                                    const F& f) const {
+void Groups<T>::for_each_output_sheet(const Piece& piece, int64_t block, const F& f) const {
   const int64_t along = output.stride.axis[p.axes - 1], down = line_step(output);
-  int64_t origin = r % cut.planes + piece.n * output.stride.batch +
-                   cut.first_group(block) * output.stride.group +
-                   r / cut.planes * output.stride.out_channel + piece.line * down +
-                   piece.column * along;
+  const int64_t line = piece.columns * cut.lanes, image = piece.lines * line;
+  int64_t origin = piece.n * output.stride.batch + cut.first_group(block) * output.stride.group +
+                   piece.line * down + piece.column * along;
   for (int a = 0; a < p.axes - 2; ++a) origin += piece.outer[a] * output.stride.axis[a];
-  for_each_joined(piece.lines, down, piece.columns, along,
-                  [&](int64_t line, int64_t count, int64_t step) {
-                    f(line * piece.columns, Lines{output.at(origin + line * down), groups_of(block),
-                                                  output.stride.group, count, step});
-                  });
+  if (output.stride.out_channel == 1) {  // the channels of a group lie side by side
+    for (int64_t l = 0; l < piece.lines; ++l)
+      f(Sheet{output.at(origin + l * down), groups_of(block), output.stride.group, piece.columns,
+              along, cut.rows_out, 1},
+        l * line, cut.lanes, image);
+    return;
+  }
+  for (int64_t r = 0; r < cut.rows_out; ++r) {
+    const int64_t offset = origin + r % cut.planes + r / cut.planes * output.stride.out_channel;
+    f(Sheet{output.at(offset), groups_of(block), output.stride.group, piece.lines, down,
+            piece.columns, along},
+      r * image, line, cut.lanes);
+  }
 }
 
 template <typename T>
-void Groups<T>::pack_output(const Piece& piece, int64_t block, int64_t r, T* to) const {
-  for_each_output_run(piece, block, r, [&](int64_t position, const Lines& lines) {
-    kernels<T>().to_lanes(output.store, lines, lines.count, to + position * cut.lanes, cut.lanes,
-                          0);
-  });
+void Groups<T>::pack_output(const Piece& piece, int64_t block, T* to) const {
+  for_each_output_sheet(piece, block,
+                        [&](const Sheet& sheet, int64_t first, int64_t line, int64_t step) {
+                          kernels<T>().to_lanes(output.store, sheet, to + first, line, step);
+                        });
 }
 
 template <typename T>
-void Groups<T>::store_output(const Piece& piece, int64_t block, int64_t r, const T* from) const {
-  for_each_output_run(piece, block, r, [&](int64_t position, const Lines& lines) {
-    kernels<T>().from_lanes(output.store, from + position * cut.lanes, cut.lanes,
-                            operands.accumulate, lines);
-  });
+void Groups<T>::store_output(const Piece& piece, int64_t block, const T* from) const {
+  for_each_output_sheet(
+      piece, block, [&](const Sheet& sheet, int64_t first, int64_t line, int64_t step) {
+        kernels<T>().from_lanes(output.store, from + first, line, step, operands.accumulate, sheet);
+      });
 }
 
 template struct Groups<float>;

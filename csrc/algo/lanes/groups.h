@@ -8,6 +8,11 @@
 namespace torchconv::lanes_detail {
 
 template <typename T>
+Cut cut_of(const Problem& p) {
+  return Cut(p, kernels<T>().lanes, sizeof(T));
+}
+
+template <typename T>
 struct Groups {
   const Problem& p;
   const Operands& operands;
@@ -35,9 +40,9 @@ struct Groups {
   // to[row][lane]; zeros where there is no bias.
   void pack_bias(int64_t block, T* to) const;
 
-  // One row of a piece of the output, [line][column][lane].
-  void pack_output(const Piece& piece, int64_t block, int64_t r, T* to) const;
-  void store_output(const Piece& piece, int64_t block, int64_t r, const T* from) const;
+  // A piece of the output, [row][line][column][lane].
+  void pack_output(const Piece& piece, int64_t block, T* to) const;
+  void store_output(const Piece& piece, int64_t block, const T* from) const;
 
  private:
   int64_t groups_of(int64_t block) const {
@@ -45,11 +50,11 @@ struct Groups {
   }
   int64_t line_step(const Reals& of) const { return p.axes > 1 ? of.stride.axis[p.axes - 2] : 0; }
   bool outer_offset(const Piece& piece, int64_t number, int64_t* offset) const;
-  void pack_image(const Piece& piece, int64_t block, int64_t offset, T* to) const;
+  void pack_images(const Piece& piece, int64_t block, int64_t offset, int64_t images, T* to) const;
   template <typename F>
   void for_each_weight_run(int64_t block, int64_t r, const F& f) const;
   template <typename F>
-  void for_each_output_run(const Piece& piece, int64_t block, int64_t r, const F& f) const;
+  void for_each_output_sheet(const Piece& piece, int64_t block, const F& f) const;
 };
 
 }  // namespace torchconv::lanes_detail

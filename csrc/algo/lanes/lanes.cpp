@@ -12,7 +12,7 @@
 // Complex numbers are pairs of reals: a channel is two rows, a real and an imaginary one.
 #include <cmath>
 
-#include "algo/lanes/cut.h"
+#include "algo/lanes/groups.h"
 #include "algo/lanes/parts.h"
 #include "core/check.h"
 
@@ -23,8 +23,10 @@ using namespace lanes_detail;
 
 template <typename T>
 double piece_bytes(const Problem& p) {
-  if (p.result == Result::weight) return weight_piece_bytes<T>(p);
-  return largest(p, [](const Problem& forward) { return forward_piece_bytes<T>(forward); });
+  if (p.result == Result::weight) return cut_of<T>(p).piece_bytes(sizeof(T));
+  return largest(p, [](const Problem& forward) {
+    return writes_nothing(forward) ? 0.0 : cut_of<T>(forward).piece_bytes(sizeof(T));
+  });
 }
 
 template <typename T>

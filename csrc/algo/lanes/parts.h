@@ -9,15 +9,11 @@ template <typename T>
 void run_forward(const Problem& problem, const Operands& operands, const Context& context);
 template <typename T>
 int64_t forward_scratch(const Problem& problem, int threads);
-template <typename T>
-double forward_piece_bytes(const Problem& problem);
 
 // Problems with at least one weight.
 template <typename T>
 void run_weight(const Problem& problem, const Operands& operands, const Context& context);
 template <typename T>
 int64_t weight_scratch(const Problem& problem, int threads);
-template <typename T>
-double weight_piece_bytes(const Problem& problem);
 
 }  // namespace torchconv::lanes_detail

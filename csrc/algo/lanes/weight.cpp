@@ -13,11 +13,6 @@ constexpr int64_t kTasksWanted = 16;
 constexpr int64_t kPartialBytes = 768 << 10;  // of sums kept apart for a split reduction
 
 template <typename T>
-Cut cut_of(const Problem& p) {
-  return Cut(p, kernels<T>().lanes, sizeof(T), planes_of(p.dtype) * p.out_channels_per_group());
-}
-
-template <typename T>
 int64_t splits_of(const Cut& cut) {
   const int64_t most = kPartialBytes / (cut.blocks * cut.weight_elements() * int64_t(sizeof(T)));
   return std::max<int64_t>(std::min({ceil_div(kTasksWanted, cut.blocks), cut.pieces, most}), 1);
@@ -28,7 +23,7 @@ struct Worker {
   T *input, *output, *sums;
   Worker(const Cut& cut, int64_t splits, Arena* arena) {
     input = arena->take<T>(cut.input_elements());
-    output = arena->take<T>(cut.rows_out * cut.band * cut.columns * cut.lanes);
+    output = arena->take<T>(cut.output_elements());
     sums = arena->take<T>(splits == 1 ? cut.weight_elements() : 0);
   }
 };
@@ -48,8 +43,7 @@ void add_piece(const Groups<T>& groups, const Piece& piece, int64_t block, const
   const Cut& cut = groups.cut;
   groups.pack_input(piece, block, worker.input);
   const int64_t image = piece.lines * piece.columns * cut.lanes;
-  for (int64_t r = 0; r < cut.rows_out; ++r)
-    groups.pack_output(piece, block, r, worker.output + r * image);
+  groups.pack_output(piece, block, worker.output);
   const int64_t x_row =
       piece.lines > 1 ? cut.line.stride * cut.line_length() * cut.lanes : int64_t(0);
   for_each_panel(cut, worker.sums, [&](int64_t r, int64_t rows, T* panel) {
@@ -126,16 +120,9 @@ int64_t weight_scratch(const Problem& p, int threads) {
   return arena.used;
 }
 
-template <typename T>
-double weight_piece_bytes(const Problem& p) {
-  return cut_of<T>(p).piece_bytes(sizeof(T), planes_of(p.dtype) * p.out_channels_per_group());
-}
-
 template void run_weight<float>(const Problem&, const Operands&, const Context&);
 template void run_weight<double>(const Problem&, const Operands&, const Context&);
 template int64_t weight_scratch<float>(const Problem&, int);
 template int64_t weight_scratch<double>(const Problem&, int);
-template double weight_piece_bytes<float>(const Problem&);
-template double weight_piece_bytes<double>(const Problem&);
 
 }  // namespace torchconv::lanes_detail
