@@ -134,6 +134,7 @@ FAULTS = {
         "lines, down, columns, step}",
         "lines, step, columns, step}",
     ),
+    "lanes_split_lost": ("algo/lanes/weight.cpp", "s = 1; s < splits", "s = 2; s < splits"),
     "fold_replaces": ("core/relabel.cpp", "p.accumulate = number >= used;", ""),
     "gaps_left": ("core/relabel.cpp", "!= x.stride) return true;", "!= x.stride) return false;"),
     "straightened_twice": ("core/relabel.cpp", "x.dilation = -x.dilation;", ""),

@@ -51,18 +51,25 @@ std::string refuses(const Problem& p) {
   return in_double(p.dtype) ? refuses_in<double>(p) : refuses_in<float>(p);
 }
 
-// Products at half the tile's rate, lanes without a group counted, and both tensors turned once.
-double cost(const Problem& p, int threads) {
+// Seconds of a forward problem, or of a weight gradient: products at half the tile's rate, lanes
+// without a group counted, and both tensors turned once.
+double seconds(const Problem& p) {
   const double lanes = in_double(p.dtype) ? kernels<double>().lanes : kernels<float>().lanes;
-  const double planes = planes_of(p.dtype);
-  const double groups = double(std::max<int64_t>(p.groups, 1));
+  const double planes = planes_of(p.dtype), groups = double(std::max<int64_t>(p.groups, 1));
   const double blocks = std::ceil(groups / lanes), filled = groups / (blocks * lanes);
   const double vectors = double(p.batch) * planes * blocks / groups *
                          (double(p.in_channels) * double(p.input_positions()) +
                           double(p.out_channels) * double(p.output_positions()));
-  const double seconds =
-      p.multiply_adds() * planes * planes / (filled * lanes * 4e9) + vectors * 3e-9;
-  return 1e-6 + seconds / workers_for(p, threads);
+  return 1e-6 + p.multiply_adds() * planes * planes / (filled * lanes * 4e9) + vectors * 2.5e-9;
+}
+
+double cost(const Problem& p, int threads) {
+  double sum = 0;
+  if (p.result == Result::weight)
+    sum = seconds(p);
+  else
+    for_each_forward(p, Operands{}, [&](const Problem& f, const Operands&) { sum += seconds(f); });
+  return sum / workers_for(p, threads);
 }
 
 // No weight to compute, or nothing at all.
