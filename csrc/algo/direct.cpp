@@ -313,7 +313,7 @@ double cost(const Problem& p, int threads) {
   const double lines = double(p.batch) * double(p.in_channels) * planes *
                        double(std::max(p.input_positions(), p.output_positions()));
   const double seconds = p.multiply_adds() * planes * planes / (lanes * 2e9) + lines / 2e9;
-  return 1e-6 + seconds / workers_for(p, threads);
+  return 2e-7 + seconds / workers_for(p, threads);
 }
 
 int64_t scratch_bytes(const Problem& p, int threads) {

@@ -53,6 +53,7 @@ struct Problem {
   PaddingMode padding_mode = PaddingMode::zeros;
   bool flip = false;  // true convolution; already applied to the weight's View, kernels ignore it
   bool bias = false;
+  bool channels_last = false;  // how the given activations lie: costs may ask, results do not
   int axes = 0;
   int64_t batch = 1;
   int64_t in_channels = 1;
@@ -78,6 +79,23 @@ struct Problem {
     return p;
   }
 };
+
+// Problems that are equal have one plan.
+inline bool operator==(const Axis& a, const Axis& b) {
+  return a.input_size == b.input_size && a.kernel_size == b.kernel_size &&
+         a.output_size == b.output_size && a.stride == b.stride && a.padding == b.padding &&
+         a.dilation == b.dilation;
+}
+inline bool operator==(const Problem& a, const Problem& b) {
+  static_assert(sizeof(Problem) == 16 + 4 * sizeof(int64_t) + kMaxAxes * sizeof(Axis),
+                "a new field is to be compared");
+  bool equal = a.result == b.result && a.dtype == b.dtype && a.padding_mode == b.padding_mode &&
+               a.flip == b.flip && a.bias == b.bias && a.channels_last == b.channels_last &&
+               a.axes == b.axes && a.batch == b.batch && a.in_channels == b.in_channels &&
+               a.out_channels == b.out_channels && a.groups == b.groups;
+  for (int i = 0; equal && i < a.axes; ++i) equal = a.axis[i] == b.axis[i];
+  return equal;
+}
 
 // Elements of one tensor of the form. Strides count elements and may be negative or zero; a tensor
 // leaves the strides of the indices it does not have at zero (the input has no out_channel, the

@@ -35,8 +35,48 @@ std::atomic<const Algorithm*>& forced() {
   return algorithm;
 }
 
-std::string refusal_of_forced(const Algorithm* algorithm, const std::string& refusal) {
-  return std::string("algorithm ") + algorithm->name + " was forced but refuses: " + refusal;
+// By the cost on one thread: the threads must not change the algorithm, or they would change bits.
+const Algorithm* find_best(const Problem& problem) {
+  if (const Algorithm* algorithm = forced())
+    return algorithm->refuses(problem).empty() ? algorithm : nullptr;
+  const Algorithm* best = nullptr;
+  double best_s = 0;
+  for (const Algorithm* algorithm : algorithms()) {
+    if (!algorithm->refuses(problem).empty()) continue;
+    const double cost_s = algorithm->cost(problem, 1);
+    if (best && cost_s >= best_s) continue;
+    best = algorithm;
+    best_s = cost_s;
+  }
+  return best;
+}
+
+// A choice with everything it was made of.
+struct Kept {
+  Problem problem;
+  int threads = 0;
+  const Algorithm* forced = nullptr;
+  Choice choice;
+};
+
+// A network has some dozens of layers, with three results each.
+constexpr size_t kKept = 256;
+
+size_t place(const Problem& problem) {
+  uint64_t hash = uint64_t(problem.result) + 8 * uint64_t(problem.dtype);
+  const auto mix = [&hash](int64_t number) {
+    hash = (hash ^ uint64_t(number)) * 0x9e3779b97f4a7c15;  // 2^64 / golden ratio, as Knuth has it
+    hash ^= hash >> 32;
+  };
+  mix(problem.batch);
+  mix(problem.in_channels);
+  mix(problem.out_channels);
+  for (int a = 0; a < problem.axes; ++a) {
+    mix(problem.axis[a].input_size);
+    mix(problem.axis[a].kernel_size);
+    mix(problem.axis[a].output_size);
+  }
+  return hash % kKept;
 }
 
 }  // namespace
@@ -48,29 +88,28 @@ const std::vector<const Algorithm*>& algorithms() {
   return list;
 }
 
-const Algorithm* choose(const Problem& problem, int threads, std::string* reason) {
-  if (const Algorithm* algorithm = forced()) {
-    const std::string refusal = algorithm->refuses(problem);
-    if (refusal.empty()) return algorithm;
-    *reason = refusal_of_forced(algorithm, refusal);
-    return nullptr;
-  }
-  const Algorithm* best = nullptr;
-  double best_s = 0;
-  for (const Algorithm* algorithm : algorithms()) {
-    if (!algorithm->refuses(problem).empty()) continue;
-    const double cost_s = algorithm->cost(problem, threads);
-    if (best && cost_s >= best_s) continue;
-    best = algorithm;
-    best_s = cost_s;
-  }
-  return best;
+Choice choose(const Problem& problem, int threads) {
+  static thread_local std::vector<Kept> kept(kKept);
+  Kept& last = kept[place(problem)];
+  if (last.threads == threads && last.forced == forced() && last.problem == problem)
+    return last.choice;
+  Choice choice{find_best(problem), 0};
+  if (choice.algorithm) choice.scratch_bytes = choice.algorithm->scratch_bytes(problem, threads);
+  last = {problem, threads, forced(), choice};
+  return choice;
+}
+
+std::string refusal(const Problem& problem) {
+  const Algorithm* algorithm = forced();
+  return algorithm ? std::string("algorithm ") + algorithm->name +
+                         " was forced but refuses: " + algorithm->refuses(problem)
+                   : "";
 }
 
 Plan explain(const Problem& problem, int threads) {
   Plan plan{problem, threads, nullptr, "", {}};
-  plan.algorithm = choose(problem, threads, &plan.reason);
-  if (plan.algorithm) plan.reason = forced() ? "forced" : "lowest cost";
+  plan.algorithm = find_best(problem);
+  plan.reason = !plan.algorithm ? refusal(problem) : forced() ? "forced" : "lowest cost";
   for (const Algorithm* algorithm : algorithms()) {
     Candidate candidate{algorithm, algorithm->refuses(problem), 0, 0};
     if (candidate.refusal.empty()) {

@@ -26,8 +26,16 @@ struct Plan {
 // All algorithms, the preferred first, the reference last.
 const std::vector<const Algorithm*>& algorithms();
 
-// The algorithm that would run; null with *reason set where the forced one refuses.
-const Algorithm* choose(const Problem& problem, int threads, std::string* reason);
+struct Choice {
+  const Algorithm* algorithm = nullptr;  // null where the forced one refuses
+  int64_t scratch_bytes = 0;
+};
+
+// What would run. Kept, for the problems that this thread met last.
+Choice choose(const Problem& problem, int threads);
+
+// Why choose() found nothing.
+std::string refusal(const Problem& problem);
 
 // The same with every candidate's cost or refusal.
 Plan explain(const Problem& problem, int threads);

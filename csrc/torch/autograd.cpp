@@ -20,42 +20,48 @@ namespace compiled = torch::dynamo::autograd;
 
 // A call without its tensors, kept for its backward.
 struct SavedCall {
-  int64_t result = 0;  // a Result, in a type that compiled autograd can carry
-  std::vector<SymInt> first_size, second_size;  // spatial
-  std::vector<SymInt> stride, padding, dilation;
+  int64_t result = 0;           // a Result, in a type that compiled autograd can carry
+  std::vector<SymInt> numbers;  // one list after the other: recording a call allocates once
   SymInt groups = 1;
   bool flip = false;
   std::string padding_mode;
+
+  SavedCall() = default;
+  explicit SavedCall(const Arguments& arguments)
+      : result(int64_t(arguments.result)),
+        groups(arguments.geometry.groups),
+        flip(arguments.geometry.flip),
+        padding_mode(arguments.geometry.padding_mode) {
+    const Geometry& geometry = arguments.geometry;
+    const c10::SymIntArrayRef lists[kLists] = {spatial_size(arguments.first),
+                                               spatial_size(arguments.second), geometry.stride,
+                                               geometry.padding, geometry.dilation};
+    numbers.reserve(kLists * geometry.stride.size());
+    for (const c10::SymIntArrayRef& list : lists)
+      numbers.insert(numbers.end(), list.begin(), list.end());
+  }
 
   // Every field in a fixed order; Self is this, const or not.
   template <typename Self, typename Visit>
   static void visit(Self& self, const Visit& visit) {
     visit(self.result);
-    visit(self.first_size);
-    visit(self.second_size);
-    visit(self.stride);
-    visit(self.padding);
-    visit(self.dilation);
+    visit(self.numbers);
     visit(self.groups);
     visit(self.flip);
     visit(self.padding_mode);
   }
 
-  Geometry geometry() const { return {stride, padding, dilation, groups, flip, padding_mode}; }
-};
+  c10::SymIntArrayRef first_size() const { return list(0); }
+  c10::SymIntArrayRef second_size() const { return list(1); }
+  Geometry geometry() const { return {list(2), list(3), list(4), groups, flip, padding_mode}; }
 
-SavedCall save(const Arguments& arguments) {
-  const auto& geometry = arguments.geometry;
-  return {int64_t(arguments.result),
-          spatial_size(arguments.first).vec(),
-          spatial_size(arguments.second).vec(),
-          geometry.stride.vec(),
-          geometry.padding.vec(),
-          geometry.dilation.vec(),
-          geometry.groups,
-          geometry.flip,
-          std::string(geometry.padding_mode)};
-}
+ private:
+  static constexpr size_t kLists = 5;
+  c10::SymIntArrayRef list(size_t number) const {
+    const size_t axes = numbers.size() / kLists;
+    return c10::SymIntArrayRef(numbers).slice(number * axes, axes);
+  }
+};
 
 // Over all indices but the channel.
 Tensor bias_gradient(const Tensor& gradient) {
@@ -76,14 +82,14 @@ variable_list gradients(const Tensor& gradient, const Tensor& first, const Tenso
   if (!gradient.defined()) return results;
   const Result result = Result(saved.result);
   const auto by = [&](Result argument, Result other, const Tensor& other_tensor,
-                      const std::vector<SymInt>& size) {
+                      c10::SymIntArrayRef size) {
     Form form;
     form[result] = gradient;
     form[other] = other_tensor.conj();
     return call(argument, form, std::nullopt, at::OptionalSymIntArrayRef(size), saved.geometry());
   };
-  if (needed[0]) results[0] = by(first_of(result), second_of(result), second, saved.first_size);
-  if (needed[1]) results[1] = by(second_of(result), first_of(result), first, saved.second_size);
+  if (needed[0]) results[0] = by(first_of(result), second_of(result), second, saved.first_size());
+  if (needed[1]) results[1] = by(second_of(result), first_of(result), first, saved.second_size());
   if (needed[2]) results[2] = bias_gradient(gradient);
   return results;
 }
@@ -187,7 +193,7 @@ NodePointer<ConvBackward> make_backward(const Arguments& arguments) {
   node->set_next_edges(torch::autograd::collect_next_edges(first, second, bias));
   if (node->should_compute_output(1)) node->first = SavedVariable(first, /*is_output=*/false);
   if (node->should_compute_output(0)) node->second = SavedVariable(second, /*is_output=*/false);
-  node->saved = save(arguments);
+  node->saved = SavedCall(arguments);
   return node;
 }
 

@@ -92,7 +92,9 @@ Problem checked_problem(const Arguments& arguments) {
   *tensors[int(second_of(call.result))] = sizes(arguments.second.sizes());
   call.has_bias = arguments.bias.has_value();
   if (call.has_bias) call.bias = sizes(arguments.bias->sizes());
-  return checked_problem(call, arguments.result_size, arguments.geometry);
+  Problem problem = checked_problem(call, arguments.result_size, arguments.geometry);
+  problem.channels_last = arguments.first.stride(1) == 1 && arguments.first.stride(-1) != 1;
+  return problem;
 }
 
 at::DimVector result_size(const Problem& problem) {

@@ -58,20 +58,23 @@ Operands operands(const Problem& problem, const Arguments& arguments, Tensor& re
   return operands;
 }
 
+constexpr int64_t kSmallScratch = 8 << 10;
+
 void run(const Problem& problem, const Operands& operands) {
   Context context;
   context.threads = at::in_parallel_region() ? 1 : at::get_num_threads();
   context.parallel = &parallel;
 
-  std::string reason;
-  const Algorithm* algorithm = choose(problem, context.threads, &reason);
-  TORCH_CHECK(algorithm, reason);
+  const Choice choice = choose(problem, context.threads);
+  TORCH_CHECK(choice.algorithm, refusal(problem));
+  alignas(64) char small_scratch[kSmallScratch];  // a tiny call allocates its result alone
   c10::DataPtr scratch;
-  if (const int64_t bytes = algorithm->scratch_bytes(problem, context.threads)) {
-    scratch = c10::GetCPUAllocator()->allocate(size_t(bytes));
+  context.scratch = small_scratch;
+  if (choice.scratch_bytes > kSmallScratch) {
+    scratch = c10::GetCPUAllocator()->allocate(size_t(choice.scratch_bytes));
     context.scratch = scratch.get();
   }
-  algorithm->run(problem, operands, context);
+  choice.algorithm->run(problem, operands, context);
 }
 
 Tensor on_cpu(c10::DispatchKeySet keys, const Arguments& arguments);
