@@ -102,6 +102,17 @@ PROBLEMS = {
     "groups_in_bands": "batch=2 channels=32>32 groups=2 input=30x40 kernel=5x3 padding=2x1",
     "groups_4_to_8": "channels=64>128 groups=16 input=4x5 kernel=3x3 padding=1x1 bias=1",
     "groups_16_to_16": "batch=2 channels=256>256 groups=16 input=3x4 kernel=2x3 padding=0x1",
+    # channels_last: dense, grouped, depthwise, strided, on 1 to 3 axes
+    "last_dense": "batch=2 channels=19>35 input=7x9 kernel=3x3 padding=1x1 bias=1 channels_last=1",
+    "last_1x1": "batch=2 channels=17>33 input=7x7 kernel=1x1 bias=1 channels_last=1",
+    "last_strided": "channels=5>9 input=9x8 kernel=3x2 stride=2x3 padding=1x1 channels_last=1",
+    "last_grouped": "channels=12>8 groups=4 input=6x7 kernel=3x3 padding=1x1 channels_last=1",
+    "last_depthwise": "batch=2 channels=37>37 groups=37 input=9x7 kernel=3x3 padding=1x1 bias=1 "
+    "channels_last=1",
+    "last_1d": "channels=33>33 groups=33 input=21 kernel=4 padding=3 output=21 channels_last=1",
+    "last_3d": "channels=3>17 input=4x5x6 kernel=2x3x2 padding=1x1x0 channels_last=1",
+    "last_reflect": "channels=18>18 groups=18 input=7x8 kernel=3x3 padding=2x2 "
+    "padding_mode=reflect channels_last=1",
     # Found by fuzzing
     "replicate_far": "channels=2>2 input=9x6 kernel=3x1 stride=2x1099511627776 dilation=1x3 "
     "padding=1x4 output=3x6 padding_mode=replicate",

@@ -33,6 +33,7 @@ class Problem(TypedDict):
     padding_mode: str
     flip: bool
     bias: bool
+    channels_last: bool
     batch: int
     in_channels: int
     out_channels: int

@@ -152,4 +152,5 @@ def explain(
     # The same geometry for any result: a line's first word says which tensor is computed.
     if transposed:
         result = {"output": "input", "input": "output", "weight": "weight"}[result]
-    return plan(" ".join([result, *line.split(" ")[1:]]), threads)
+    layout = ["channels_last=1"] if input.stride(1) == 1 and input.stride(-1) != 1 else []
+    return plan(" ".join([result, *line.split(" ")[1:], *layout]), threads)

@@ -66,12 +66,16 @@ def from_line(line: str, *, integers: bool = True, seed: int = 0) -> dict[str, T
             return torch.randint(least, 4, shape, generator=generator).double()
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    return {
+    tensors = {
         name: (torch.complex(real(shape), real(shape)) if dtype.is_complex else real(shape)).to(
             dtype
         )
         for name, shape in shapes.items()
     }
+    if problem["channels_last"]:
+        for name in ("input", "output"):
+            tensors[name] = tensors[name].movedim(1, -1).contiguous().movedim(-1, 1)
+    return tensors
 
 
 def run(line: str, tensors: Mapping[str, Tensor]) -> Tensor:

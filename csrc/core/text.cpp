@@ -44,7 +44,7 @@ struct Line {
   Result result = Result::output;
   DType dtype = DType::float32;
   PaddingMode padding_mode = PaddingMode::zeros;
-  int64_t batch = 1, groups = 1, flip = 0, bias = 0;
+  int64_t batch = 1, groups = 1, flip = 0, bias = 0, channels_last = 0;
   std::vector<int64_t> channels, input, kernel, output, stride, padding, dilation;
 };
 
@@ -61,7 +61,8 @@ std::string parse_field(const std::string& key, const std::string& value, Line* 
   } numbers[] = {{"batch", &line->batch},
                  {"groups", &line->groups},
                  {"flip", &line->flip},
-                 {"bias", &line->bias}};
+                 {"bias", &line->bias},
+                 {"channels_last", &line->channels_last}};
   const std::string bad = "problem line: " + key + " cannot be '" + value + "'";
   for (const auto& field : lists)
     if (key == field.key) return (*field.list = parse_sizes(value)).empty() ? bad : "";
@@ -107,6 +108,7 @@ std::string to_text(const Problem& p) {
   text += " padding=" + sizes(p, &Axis::padding) + " dilation=" + sizes(p, &Axis::dilation);
   text += std::string(" padding_mode=") + name(p.padding_mode);
   text += std::string(" flip=") + (p.flip ? "1" : "0") + " bias=" + (p.bias ? "1" : "0");
+  if (p.channels_last) text += " channels_last=1";
   return text;
 }
 
@@ -146,6 +148,7 @@ std::string from_text(const std::string& text, Problem* problem) {
   const std::string refusal = check(call, problem);
   problem->result = line.result;
   problem->bias = line.bias != 0 && line.result == Result::output;
+  problem->channels_last = line.channels_last != 0;
   return refusal;
 }
 

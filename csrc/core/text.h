@@ -6,6 +6,7 @@
 //
 // The first word is the result. Reading accepts the fields in any order and fills in defaults
 // (batch, groups, stride, padding, dilation, padding_mode, flip, bias; output from the others).
+// channels_last=1 lays input and output out so; it is written only where it is set.
 #pragma once
 
 #include <string>

@@ -70,9 +70,10 @@ py::dict parse(const std::string& line) {
   using namespace py::literals;
   return py::dict("result"_a = name(problem.result), "dtype"_a = name(problem.dtype),
                   "padding_mode"_a = name(problem.padding_mode), "flip"_a = problem.flip,
-                  "bias"_a = problem.bias, "batch"_a = problem.batch,
-                  "in_channels"_a = problem.in_channels, "out_channels"_a = problem.out_channels,
-                  "groups"_a = problem.groups, "input_size"_a = list(&Axis::input_size),
+                  "bias"_a = problem.bias, "channels_last"_a = problem.channels_last,
+                  "batch"_a = problem.batch, "in_channels"_a = problem.in_channels,
+                  "out_channels"_a = problem.out_channels, "groups"_a = problem.groups,
+                  "input_size"_a = list(&Axis::input_size),
                   "kernel_size"_a = list(&Axis::kernel_size),
                   "output_size"_a = list(&Axis::output_size), "stride"_a = list(&Axis::stride),
                   "padding"_a = list(&Axis::padding), "dilation"_a = list(&Axis::dilation));

@@ -159,6 +159,7 @@ def _cases(options: argparse.Namespace) -> list[bench.Case]:
             options.result or results,
             options.algorithm or [bench.PLANNED],
             max_gflop=options.max_gflop,
+            channels_last=options.channels_last,
         )
     if not cases:
         raise ValueError("no case: no workload fits the options, or the algorithm refuses them")
@@ -183,7 +184,7 @@ def _selected(options: argparse.Namespace) -> Iterator[Selection]:
 def _measure(cases: list[bench.Case], into: report.Report, options: argparse.Namespace) -> bool:
     """Fills the report and its file case by case. Returns whether the user stopped it."""
     start = time.monotonic()
-    records = bench.run(cases, time_limit_s=options.time_limit, channels_last=options.channels_last)
+    records = bench.run(cases, time_limit_s=options.time_limit)
     try:
         for done, record in enumerate(records, 1):
             into.records.append(record)

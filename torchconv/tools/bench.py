@@ -28,10 +28,12 @@ class Case:
     dtype: str
     result: str
     algorithm: str = PLANNED  # forced by name
+    channels_last: bool = False
 
     @property
     def line(self) -> str:
-        return self.workload.line(self.result, self.dtype)
+        layout = " channels_last=1" if self.channels_last else ""
+        return self.workload.line(self.result, self.dtype) + layout
 
 
 def cases(
@@ -41,6 +43,7 @@ def cases(
     algorithms: Sequence[str] = (PLANNED,),
     *,
     max_gflop: float = math.inf,
+    channels_last: bool = False,
 ) -> list[Case]:
     """All combinations, cut down to ``max_gflop``, without those a forced algorithm refuses."""
     found = []
@@ -54,6 +57,7 @@ def cases(
                 dtype=dtype,
                 result=result,
                 algorithm=algorithm,
+                channels_last=channels_last and fitted.axes > 1,  # as torch has it
             )
             for algorithm in algorithms
             if algorithm in usable
@@ -72,16 +76,14 @@ def keep_memory() -> None:
         raise OSError("--keep-memory needs glibc")
 
 
-def run(
-    todo: Sequence[Case], *, time_limit_s: float, channels_last: bool = False
-) -> Iterator[Record]:
+def run(todo: Sequence[Case], *, time_limit_s: float) -> Iterator[Record]:
     """Measures the cases one by one; neighbours of one workload and dtype share their tensors."""
     made_for, given = None, None
     for case in todo:
         if given is None or made_for != (case.workload, case.dtype):
             given = None  # frees the last tensors before it makes the next
             made_for = (case.workload, case.dtype)
-            given = tensors(*made_for, channels_last=channels_last)
+            given = tensors(*made_for, channels_last=case.channels_last)
         yield measure(case, given, time_limit_s=time_limit_s)
 
 
