@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from torchconv import _C, testing
-from torchconv.tools import bench, calls, measure, report
+from torchconv.tools import bench, calls, growth, measure, memory, report
 from torchconv.tools.__main__ import main
 from torchconv.tools.regimes import REGIMES, classify
 from torchconv.tools.workloads import RESULTS, fit, from_line, load, with_batch
@@ -268,3 +268,28 @@ def test_overhead_and_explain_print_their_tables(capsys):
     assert "forward + backward" in capsys.readouterr().out
     assert main(["explain", "output float32 channels=2>3 input=6 kernel=3"]) == 0
     assert "chosen" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_calls_allocate_what_plans_state(threads):
+    chosen = [load()[0], *(w for w in load() if w.groups > 1)][:3]
+    measured = list(memory.uses(chosen, threads, max_gflop=0.05))
+    assert {use.result for use in measured} == set(RESULTS)
+    for use in measured:
+        # A tiny need is met from the stack.
+        assert use.measured_bytes in (use.planned_bytes, 0), use
+        assert use.measured_bytes <= threads * 2**21, use
+
+
+def test_growth_is_measured_kept_and_drawn(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(growth, "FACTORS", {"batch": (1, 2), "channels": (2, 4), "map": (7, 14)})
+    file = tmp_path / "growth.json"
+    assert main(["growth", "--time-limit", "0", "--json", str(file)]) == 0
+    points = growth.load(file)
+    assert len(points) == len(growth.SHAPES) * 6 * len(growth.THREADS) * len(RESULTS)
+    assert main(["growth", "--from", str(file), "--plot", str(tmp_path / "growth.png")]) == 0
+    first, second = capsys.readouterr().out.split("3x3, 64 channels")[1:3]
+    assert "ms against batch" in first
+    assert "ms against channels" in second
+    assert (tmp_path / "growth.png").stat().st_size > 10_000

@@ -1,4 +1,4 @@
-"""``python -m torchconv.tools bench | overhead | explain | explorer``."""
+"""``python -m torchconv.tools bench | growth | memory | overhead | explain | explorer``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 from torchconv import _C
 from torchconv.explain import plan
-from torchconv.tools import bench, explorer, overhead, report
+from torchconv.tools import bench, explorer, growth, memory, overhead, report
 from torchconv.tools.calls import TOLERANCES
 from torchconv.tools.regimes import REGIMES, classify
 from torchconv.tools.workloads import RESULTS, SHIPPED, Workload, from_line, load, with_batch
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m torchconv.tools", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="bench | overhead | explain | explorer")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("bench", help="time torchconv against PyTorch's convolutions")
     command.set_defaults(run=_bench)
@@ -50,6 +50,19 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument("--compare", type=Path, metavar="FILE", help="an older --json to beat")
     output.add_argument("--from", type=Path, metavar="FILE", dest="source",
                         help="measure nothing: tables and plot of this --json")  # fmt: skip
+
+    command = commands.add_parser("growth", help="time against batch, channels, map and threads")
+    command.set_defaults(run=_growth)
+    command.add_argument("--time-limit", type=float, default=0.1, metavar="S", help="per point")
+    command.add_argument("--json", type=Path, metavar="FILE", help="the points")
+    command.add_argument("--plot", type=Path, metavar="FILE", help="a picture; needs matplotlib")
+    command.add_argument("--from", type=Path, metavar="FILE", dest="source",
+                         help="measure nothing: table and plot of this --json")  # fmt: skip
+
+    command = commands.add_parser("memory", help="what each algorithm allocates beside its result")
+    command.set_defaults(run=_memory)
+    command.add_argument("--name", default="*", metavar="GLOB", help='for example "resnet50_*"')
+    command.add_argument("--threads", type=int, default=torch.get_num_threads())
 
     command = commands.add_parser("overhead", help="time calls on a 4x4 image")
     command.set_defaults(run=_overhead)
@@ -122,6 +135,25 @@ def _explorer(options: argparse.Namespace) -> int:
 
 def _overhead(options: argparse.Namespace) -> int:
     print(overhead.table(options.time_limit))
+    return 0
+
+
+def _growth(options: argparse.Namespace) -> int:
+    if options.source:
+        measured = growth.load(options.source)
+    else:
+        measured = list(growth.points(options.time_limit))
+    if options.json:
+        growth.save(measured, options.json)
+    print(growth.table(measured))
+    if options.plot:
+        growth.plot(measured, options.plot)
+    return 0
+
+
+def _memory(options: argparse.Namespace) -> int:
+    chosen = [workload for workload in load() if fnmatch(workload.name, options.name)]
+    print(memory.table(memory.uses(chosen, options.threads)))
     return 0
 
 
