@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import torchconv
+from torchconv.pictures import each_scaled, mosaic
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -130,10 +131,7 @@ def draw(network: Network, history: History, image: Tensor, path: Path) -> None:
 def _tiles(axes: Axes, maps: Tensor, title: str, colours: str, columns: int) -> None:
     """All maps as one mosaic, each scaled by its own largest value."""
     signed = bool(maps.min() < 0)
-    scaled = maps / maps.abs().amax((1, 2), keepdim=True).clamp(min=1e-9)
-    framed = F.pad(scaled, (0, 1, 0, 1), value=torch.nan)  # NaN is drawn as a gap
-    rows = [torch.cat(list(row), dim=1) for row in framed.split(columns)]
-    axes.imshow(torch.cat(rows), cmap=colours, vmin=-1 if signed else 0, vmax=1)
+    axes.imshow(mosaic(each_scaled(maps), columns), cmap=colours, vmin=-1 if signed else 0, vmax=1)
     axes.set_title(title, fontsize=10)
     axes.axis("off")
 

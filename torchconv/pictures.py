@@ -1,10 +1,13 @@
-"""Pictures of networks. Needs matplotlib: torchconv[plot]."""
+"""Pictures of networks and of what their layers see. Needs matplotlib: torchconv[plot]."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from torchconv.trace import LayerShape, ShapeTable
 
@@ -19,14 +22,12 @@ def draw_shapes(table: ShapeTable, path: str | Path) -> None:
 
     Both on a logarithmic scale, so that 1,000 channels and 7 pixels find room in one picture.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     if not table.layers:
         raise ValueError("draw_shapes: the network has no layer that changes a size")
     sizes = [table.layers[0].input_size, *(layer.output_size for layer in table.layers)]
     figure = Figure(figsize=(max(4.0, 1.3 * len(sizes) + 0.4), 2.5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     right = 0.0
     for number, size in enumerate(sizes):
@@ -66,5 +67,64 @@ def _arrow(axes: Axes, left: float, layer: LayerShape) -> float:
         "arrowstyle": "->", "color": INK, "linewidth": 0.9})  # fmt: skip
     words = [layer.kind, "x".join(map(str, layer.kernel_size))]
     axes.text(left + 0.5, 0.07, "\n".join(filter(None, words)), ha="center", va="bottom",
-              fontsize=6.5, color=INK)  # fmt: skip
+              fontsize=6, color=INK)  # fmt: skip
     return right
+
+
+def draw_features(
+    image: Tensor, kernels: Tensor, maps: Tensor, path: str | Path | IO[bytes]
+) -> None:
+    """Draws an image, the kernels of a convolution and what each of them makes of the image.
+
+    Kernels of one channel are drawn in red (positive) and blue, those of three channels in their
+    colours, and of those with more the heaviest channel.
+    """
+    from matplotlib.figure import Figure
+
+    image, kernels, maps = (tensor.detach().cpu().float() for tensor in (image, kernels, maps))
+    colour = image.shape[0] == 3
+    picture = image if colour else image.mean(0, keepdim=True)
+    picture = (picture - picture.min()) / (picture.max() - picture.min()).clamp(min=1e-9)
+    if kernels.shape[1] != 3:
+        heaviest = kernels.abs().sum((2, 3)).argmax(1)
+        kernels = kernels[torch.arange(len(kernels)), heaviest].unsqueeze(1)
+    tiles = torch.stack([mosaic(part) for part in each_scaled(kernels).unbind(1)], -1)
+    panels = {
+        "image": picture.permute(1, 2, 0),
+        f"{len(kernels)} kernels": tiles,
+        "what they see": mosaic(each_scaled(maps)).unsqueeze(-1),
+    }
+    shares = (2.6, 2.6, 4.0)  # inches
+    height = max(
+        wide * panel.shape[0] / panel.shape[1]
+        for wide, panel in zip(shares, panels.values(), strict=True)
+    )
+    figure = Figure(figsize=(sum(shares) + 0.4, min(height, 6) + 0.35), layout="constrained")
+    every = figure.subplots(1, 3, width_ratios=shares)
+    for axes, (title, panel) in zip(every, panels.items(), strict=True):
+        if title == "image":
+            axes.imshow(panel.numpy(), cmap="gray", vmin=0, vmax=1)
+        elif panel.shape[-1] == 3:
+            axes.imshow((panel / 2 + 0.5).nan_to_num(1.0).numpy())
+        else:
+            signed = bool((panel < 0).any())
+            colours = "RdBu_r" if signed else "magma"
+            axes.imshow(panel[..., 0].numpy(), cmap=colours, vmin=-1 if signed else 0, vmax=1)
+        axes.set_title(title, fontsize=10, color=INK)
+        axes.axis("off")
+    figure.savefig(path, dpi=100)
+
+
+def each_scaled(maps: Tensor) -> Tensor:
+    """Each map by itself scaled to -1 .. 1."""
+    return maps / maps.flatten(1).abs().amax(1).clamp(min=1e-9).view(-1, *[1] * (maps.dim() - 1))
+
+
+def mosaic(maps: Tensor, columns: int = 0) -> Tensor:
+    """All maps (count, height, width) side by side; the gaps between them are NaN, drawn empty."""
+    columns = columns or math.ceil(math.sqrt(len(maps)))
+    missing = -len(maps) % columns
+    framed = torch.nn.functional.pad(maps, (0, 1, 0, 1, 0, missing), value=torch.nan)
+    framed[len(maps) :] = torch.nan
+    rows = [torch.cat(list(row), dim=1) for row in torch.split(framed, columns)]
+    return torch.cat(rows)[:-1, :-1]

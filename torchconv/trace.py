@@ -156,7 +156,7 @@ def trace_shapes(model: nn.Module, input: Tensor | Sequence[int]) -> ShapeTable:
         like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
         input = torch.zeros(tuple(input), dtype=like.dtype, device=like.device)
     tracer = _Tracer(input)
-    with torch.no_grad(), _evaluating(model), tracer.naming(model):
+    with torch.no_grad(), evaluating(model), tracer.naming(model):
         try:
             with tracer:
                 model(input)
@@ -265,7 +265,7 @@ class _Tracer(TorchFunctionMode):
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while, whatever mode each part is in."""
     before = {module: module.training for module in model.modules()}
     model.eval()
