@@ -14,7 +14,9 @@ import torchconv
 from torchconv.tools import explorer
 from torchconv.tools.__main__ import main
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 TABS = {tab["id"]: tab for tab in explorer.tabs()}
 PADDINGS = range(3)
 

@@ -93,6 +93,21 @@ def test_quick_reference_parameters():
     assert row.parameter_formula == "4 x (3 x 3 x 3) = 108"
 
 
+def test_vgg_16_is_as_the_literature_has_it():
+    """15.3 G multiply-adds and 14.7 M weights in its convolutions, a receptive field of 212."""
+    layers, channels = [], 3
+    for width in (64, 64, 0, 128, 128, 0, *[256] * 3, 0, *[512] * 3, 0, *[512] * 3, 0):
+        layers += [torchconv.Conv2d(channels, width, 3, padding=1, device="meta"), nn.ReLU()] if (
+            width) else [nn.MaxPool2d(2)]  # fmt: skip
+        channels = width or channels
+    table = torchconv.trace_shapes(nn.Sequential(*layers), (1, 3, 224, 224))
+    last = table.layers[-1]
+    assert last.output_size == (512, 7, 7)
+    assert last.field.size == (212, 212) and last.field.step == (32, 32)
+    assert table.parameters == 14_714_688 == sum(row.parameters for row in table.layers)
+    assert sum(row.multiply_adds for row in table.layers) == 15_346_630_656
+
+
 def footprint(model: nn.Module, length: int, at: int) -> tuple[int, int]:
     """First and last input element that the output element `at` of a 1-d network sees."""
     input = torch.zeros(1, 1, length, dtype=torch.float64, requires_grad=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, ACCENT = "#1f2937", "#3867d6"
+PER_ROW = 8  # layers side by side
 
 
 def draw_shapes(table: ShapeTable, path: str | Path) -> None:
@@ -26,23 +27,25 @@ def draw_shapes(table: ShapeTable, path: str | Path) -> None:
 
     if not table.layers:
         raise ValueError("draw_shapes: the network has no layer that changes a size")
-    sizes = [table.layers[0].input_size, *(layer.output_size for layer in table.layers)]
-    figure = Figure(figsize=(max(4.0, 1.3 * len(sizes) + 0.4), 2.5), layout="constrained")
-    axes = figure.subplots()
-    right = 0.0
-    for number, size in enumerate(sizes):
-        label = "x".join(map(str, size[1:])) + f"\n{size[0]} channels"
-        right = _block(axes, right, size, label)
-        if number < len(table.layers):
-            right = _arrow(axes, right, table.layers[number])
-    axes.set_xlim(-0.2, right + 0.2)
-    axes.set_ylim(-1.35, 1.25)
-    axes.set_aspect("equal")
-    axes.axis("off")
+    layers = table.layers
+    rows = [layers[first : first + PER_ROW] for first in range(0, len(layers), PER_ROW)]
+    figure = Figure(figsize=(1.3 * len(rows[0]) + 1.7, 2.5 * len(rows)), layout="constrained")
+    every = [axes for (axes,) in figure.subplots(len(rows), 1, squeeze=False)]
+    ends = []
+    for number, (axes, row) in enumerate(zip(every, rows, strict=True)):
+        right = 0.0 if number else _block(axes, 0.0, layers[0].input_size)
+        for layer in row:
+            right = _block(axes, _arrow(axes, right, layer), layer.output_size)
+        ends.append(right)
+    for axes in every:
+        axes.set_xlim(-0.2, max(ends) + 0.2)
+        axes.set_ylim(-1.35, 1.25)
+        axes.set_aspect("equal")
+        axes.axis("off")
     figure.savefig(path, dpi=100)
 
 
-def _block(axes: Axes, left: float, size: tuple[int, ...], label: str) -> float:
+def _block(axes: Axes, left: float, size: tuple[int, ...]) -> float:
     """Draws a box and returns where it ends on the right."""
     channels, *spatial = size
     height = 0.18 * math.log2(1 + (spatial[0] if len(spatial) > 1 else 1))
@@ -56,6 +59,7 @@ def _block(axes: Axes, left: float, size: tuple[int, ...], label: str) -> float:
     for colour, corners in (("#dbe4fb", front), ("#eef2fd", upper), ("#b9c9f5", side)):
         axes.fill(*zip(*corners, strict=True), facecolor=colour, edgecolor=ACCENT, linewidth=0.8)
     middle = left + (width + back) / 2
+    label = f"{'x'.join(map(str, spatial))}\n{channels} channels"
     axes.text(middle, -0.98, label, ha="center", va="top", fontsize=7.5, color=INK)
     return right + back
 

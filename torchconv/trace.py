@@ -127,7 +127,8 @@ def trace_shapes(model: nn.Module, input: Tensor | Sequence[int]) -> ShapeTable:
     The model runs once, in evaluation mode and without gradients. Each convolution, pooling,
     padding and resizing on the way, of torchconv, of torch.nn or called as a function, becomes a
     row: its input and output size, the formula of the output size with its numbers, its parameters
-    and multiply-adds, and its receptive field, the part of the network's input one output sees.
+    and multiply-adds, and its receptive field: how many elements of the network's input one output
+    sees, how far apart neighbouring outputs look, and around which element the first one does.
     Whatever keeps the size is taken to work element by element.
 
     Args:

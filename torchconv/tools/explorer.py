@@ -41,13 +41,12 @@ def table(
 
     An output's taps are listed in the order of its weight; -1 stands for a zero of the padding.
     """
-    transposed = "transpose" in call
     taps = channels // options.get("groups", 1) * prod(kernel)
     cells = channels * prod(size)
     input = torch.eye(cells).view(cells, channels, *size)
-    weight = torch.eye(taps).view(1, taps, *kernel) if transposed else (
-        torch.eye(taps).view(taps, -1, *kernel).repeat(out_channels, *[1] * (1 + len(kernel)))
-    )  # fmt: skip
+    weight = torch.eye(taps).repeat(out_channels, 1).view(out_channels * taps, -1, *kernel)
+    if "transpose" in call:
+        weight = weight.transpose(0, 1)  # (in_channels, out_channels, ...), of one input channel
     output = getattr(torchconv, call)(input, weight, **options)
     met = output.view(cells, out_channels, taps, -1).permute(1, 3, 2, 0)
     assert ((met == 0) | (met == 1)).all() and met.sum(-1).max() <= 1
@@ -78,12 +77,13 @@ def geometry(
     is, or -1, and `places` for every output and tap the cell: answers of the operator too.
     """
     call = call or f"conv{len(size)}d"
-    shown = {"padding": padding} if "transpose" in call else (
-        {"padding": padding, "padding_mode": padding_mode}
-    )  # fmt: skip
+    transposed = "transpose" in call
+    shown: dict[str, Any] = {"padding": padding} | (
+        {} if transposed else {"padding_mode": padding_mode}
+    )
     made = table(call, size, kernel, **shown, **options)
     grid = size
-    if padding and "transpose" not in call:
+    if padding and not transposed:  # whose padding cuts the output and adds no cell
         padded = table(call, size, [1] * len(size), **shown)
         grid = padded["output_size"]
         placed = table(call, grid, kernel, **options)

@@ -97,7 +97,7 @@ function build(grid) {
       const cell = grid.cells ? grid.cells[place] : place;
       let value = element("span", { className: "value" });
       if (grid.editable && cell >= 0) {
-        value = element("input", { className: "value", inputMode: "decimal", autocomplete: "off" });
+        value = element("input", { className: "value", autocomplete: "off" });
         value.setAttribute("aria-label", named(grid.id, cell));
         value.addEventListener("input", () => typed(value, grid.id, cell));
         value.addEventListener("blur", () => draw());
