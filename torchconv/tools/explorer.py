@@ -54,6 +54,7 @@ def table(
     given = {"input": input, "weight": weight, **options}
     return {
         "input_size": list(size),
+        "kernel_size": list(kernel),
         "output_size": list(output.shape[2:]),
         "taps": taps,
         "reads": reads.flatten().tolist(),
@@ -122,7 +123,7 @@ def spread_or_grouped(show: str) -> dict[str, Any]:
         input = [(2 * i + i // 7) % 6 for i in range(49)]
         return geometry((7, 7), THREE, input, SLOPE, dilation=int(number))
     input = [(7 * i + i // 5) % 5 for i in range(20)]
-    weight = [(5 * i + i // 3) % 4 - 1 for i in range(48 // int(number))]
+    weight = [(7 * i + 3 * (i // 3) + i // 9) % 5 - 2 for i in range(48 // int(number))]
     return geometry((5,), (3,), input, weight, channels=4, out_channels=4, groups=int(number))
 
 

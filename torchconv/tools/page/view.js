@@ -148,7 +148,7 @@ const product = (term) =>
 // One output as its products, a line of the kernel a line of text.
 function spelled(output) {
   const list = terms(output);
-  const columns = geometry().grids.kernel[1];
+  const columns = geometry().kernel_size.at(-1);
   const rows = [];
   for (let i = 0; i < list.length; i += columns) {
     const row = element("span", { className: "row" }, i ? "+ " : "= ");
