@@ -175,6 +175,28 @@ def test_functions_branches_and_names():
     assert "down    Conv2d" in str(table) and f"{table.parameters:,} parameters" in str(table)
 
 
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+        self.first, self.last = nn.Conv2d(4, 4, 3), torchconv.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        x = self.first(x) * self.scale.view(1, -1, 1, 1) + torch.ones(1, 4, 1, 1)
+        x = self.last(x / x.std())
+        return F.pad(x.mean((2, 3)), (1, 1))
+
+
+def test_constants_leave_the_field_as_it_is():
+    rows = torchconv.trace_shapes(Scaled(), (2, 4, 9, 9)).layers
+    assert [(row.name, row.field and row.field.size) for row in rows] == [
+        ("first", (3, 3)), ("last", None),  # the deviation saw everything
+    ]  # fmt: skip
+    model = Scaled()
+    model.forward = lambda x: model.last(model.first(x) * model.scale.view(1, -1, 1, 1) + 1)
+    assert torchconv.trace_shapes(model, (2, 4, 9, 9)).layers[1].field.size == (5, 5)
+
+
 def test_after_a_layer_that_mixes_all_positions_nothing_is_claimed():
     rows = trace(nn.Conv2d(1, 2, 3), nn.Flatten(2), nn.Linear(36, 16), nn.Unflatten(2, (4, 4)),
                  nn.Conv2d(2, 2, 3), size=(1, 1, 8, 8))  # fmt: skip

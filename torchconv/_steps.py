@@ -160,9 +160,11 @@ RULES = _rules()
 
 
 def steps(name: str, given: Arguments, output: Tensor) -> list[Axis]:
-    """What the call `name` with the arguments `given` did on each axis."""
+    """What the call `name` with the arguments `given` did on each axis; nothing without axes."""
     axes, rule, _ = RULES[name]
     axes = axes or given["input"].dim() - 2
+    if axes < 1:
+        return []  # a matrix that is padded
     sizes = ([int(n) for n in tensor.shape[-axes:]] for tensor in (given["input"], output))
     return rule(name, axes, given, *sizes)
 

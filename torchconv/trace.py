@@ -193,24 +193,24 @@ class _Tracer(TorchFunctionMode):
         if not outputs:
             return result
         name = getattr(func, "__name__", "").removeprefix("_").removesuffix("_with_indices")
-        if name in RULES:
-            given = {**dict(zip(RULES[name][2], args, strict=False)), **kwargs}
-            axes = steps(name, given, outputs[0])
+        known = [t for t in _tensors([args, *kwargs.values()]) if t in self.fields]
+        given = {**dict(zip(RULES[name][2], args, strict=False)), **kwargs} if name in RULES else {}
+        axes = steps(name, given, outputs[0]) if given else []
+        if axes:
             before = self.fields.get(given["input"])
             field = before and before.through(axes)
             self.layers.append(self._layer(name, given, outputs[0], axes, field))
         else:
-            field = self._kept(_tensors([args, *kwargs.values()]), outputs[0])
-        for output in outputs:
-            self.fields[output] = field
+            field = self._kept(known, outputs[0])
+        if known:  # otherwise a constant or a parameter, which leaves any field as it is
+            self.fields.update(dict.fromkeys(outputs, field))
         return result
 
     def _kept(self, inputs: list[Tensor], output: Tensor) -> Field | None:
-        """The field of what an element by element operation makes of its inputs."""
-        known = [t for t in inputs if t in self.fields]
-        if any(t.dim() != output.dim() or t.shape[2:] != output.shape[2:] for t in known):
+        """The field of what an element by element operation makes of inputs with fields."""
+        if any(t.dim() != output.dim() or t.shape[2:] != output.shape[2:] for t in inputs):
             return None
-        fields = [self.fields[t] for t in known]
+        fields = [self.fields[t] for t in inputs]
         field = fields[0] if fields else None
         for other in fields[1:]:
             field = field if field == other else field and field.beside(other)
