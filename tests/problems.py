@@ -117,6 +117,21 @@ PROBLEMS = {
     "replicate_far": "channels=2>2 input=9x6 kernel=3x1 stride=2x1099511627776 dilation=1x3 "
     "padding=1x4 output=3x6 padding_mode=replicate",
     "replicate_both_edges": "channels=2>3 input=2x3 kernel=5x4 padding=6x7 padding_mode=replicate",
+    # Blocks of taps and of lines: rows of 1 to 9 taps, columns of 1 to 13, lines of 1 to 4 vectors
+    "taps_5x5": "batch=3 channels=3>3 groups=3 input=15x15 kernel=5x5 padding=2x2 bias=1",
+    "taps_7x7": "batch=2 channels=3>6 groups=3 input=13x17 kernel=7x7 padding=3x3",
+    "taps_9x9": "batch=2 channels=2>2 groups=2 input=11x32 kernel=9x9 padding=4x4",
+    "taps_3x13": "channels=4>2 groups=2 input=9x49 kernel=3x13 padding=1x6",
+    "taps_31x2": "channels=2>2 groups=2 input=33x63 kernel=31x2 padding=15x1",
+    "taps_7_of_1d": "batch=5 channels=3>3 groups=3 input=95 kernel=7 padding=6 output=95",
+    "fewer_lines_than_taps": "channels=2>2 groups=2 input=2x40 kernel=7x3 padding=3x1",
+    "lines_in_classes": "channels=2>4 groups=2 input=23x20 kernel=5x3 stride=2x2 dilation=3x1 "
+    "padding=6x1",
+    "lines_in_classes_reflect": "channels=2>2 groups=2 input=19x18 kernel=3x5 dilation=4x2 "
+    "padding=4x4 padding_mode=reflect",
+    "batch_in_splits": "batch=19 channels=2>2 groups=2 input=9x10 kernel=3x3 padding=1x1",
+    "bands_in_splits": "batch=2 channels=1>2 input=150x200 kernel=3x5 padding=1x2",
+    "places_of_3d": "batch=2 channels=2>2 groups=2 input=4x9x18 kernel=3x3x3 padding=1x1x1 bias=1",
 }
 
 RESULTS = ("output", "input", "weight")

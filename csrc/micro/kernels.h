@@ -25,6 +25,8 @@ constexpr int kMaxVectors = 3;  // that its columns are made of
 constexpr int kMaxDotRows = 4;
 constexpr int kMaxDotColumns = 6;
 constexpr int kMaxLaneRows = 4;
+constexpr int kMaxTapRows = 4;  // of a block of taps by weight
+constexpr int kMaxTapColumns = 8;
 
 // Elements of a strided tensor, as `rows` lines of `count`: element (r, k) is data[r * row + k *
 // step].
@@ -41,6 +43,20 @@ struct Sheet {
   int64_t lanes, lane;
   int64_t lines, line;
   int64_t count, step;
+};
+
+// Rows of taps such that each next one meets the next line, x_row further: where the first meets
+// the first output's line, and where its weights are.
+struct TapRows {
+  int64_t offset, weight, rows;
+};
+// Taps as such rows, all of the same columns.
+struct Taps {
+  const TapRows* classes;
+  int64_t count;
+  int64_t weight_row;    // from one row's weights to the next's
+  const int64_t* along;  // where each column's tap meets the first output of a line
+  int64_t columns;
 };
 
 template <typename T>
@@ -63,13 +79,28 @@ struct Kernels {
                        int64_t c_row);
   Dot dot[kMaxDotRows][kMaxDotColumns];
 
-  // Taps that slide over lines laid out so that all outputs move together:
+  // Taps that slide over lines laid out so that all outputs move together. Forward:
   //
-  //     y[r * y_row + j] = start + sum over t of weight[t] * x[offset[t] + r * x_row + j]
+  //     y[r * y_row + j] = start + sum over (rows, h, t) of
+  //         weight[rows.weight + h * weight_row + t] *
+  //         x[rows.offset + (r + h) * x_row + along[t] + j]
   //
-  // for r below `rows` and j below `count`, rounded up to whole vectors.
-  void (*slide)(int64_t taps, const T* weight, const int64_t* offset, const T* x, int64_t x_row,
-                T start, int64_t rows, int64_t count, T* y, int64_t y_row);
+  // for r below `lines` and j below `count`. Of x, whole vectors are read.
+  void (*slide)(const Taps& taps, const T* weight, const T* x, int64_t x_row, T start,
+                int64_t lines, int64_t count, T* y, int64_t y_row);
+
+  // By weight, meet[rows - 1][columns - 1] for a block of taps, rows below tap_rows[columns - 1]
+  // and columns below tap_columns. One vector of sums a tap, its lanes still to be added:
+  //
+  //     sums[(h * sums_row + t) * lanes + j % lanes] += y[r * y_row + j] *
+  //         x[(r + h) * x_row + along[t] + j]          for all r and j
+  using Meet = void (*)(int64_t lines, int64_t count, const T* y, int64_t y_row, const T* x,
+                        int64_t x_row, const int64_t* along, T* sums, int64_t sums_row);
+  Meet meet[kMaxTapRows][kMaxTapColumns];
+  int tap_rows[kMaxTapColumns];
+  int tap_columns;
+  // to[k] = the sum of the lanes of vector k, for `count` vectors, a multiple of lanes.
+  void (*add_lanes)(int64_t count, const T* sums, T* to);
 
   // Groups side by side: a vector holds one element of each of `lanes` groups, and every product is
   // lane by lane. For row i below `rows`, line l and column j, all of them vectors,

@@ -8,6 +8,7 @@
 namespace torchconv::TORCHCONV_TARGET {
 
 #include "micro/simd.h"
+#include "micro/slide_impl.h"
 
 constexpr int kRows = TORCHCONV_VECTOR_BYTES == 64 ? 8 : 4;
 constexpr int kVectors = 3;
@@ -62,57 +63,6 @@ void dot_tile(int64_t depth, const T* a, int64_t a_row, const T* b, int64_t b_ro
   sum_each<T, rows * columns>(&sum[0][0], total);
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < columns; ++j) c[i * c_row + j] += total[i * columns + j];
-}
-
-template <typename T, int rows, int vectors>
-void slide_block(int64_t taps, const T* weight, const int64_t* offset, const T* x, int64_t x_row,
-                 T start, T* y, int64_t y_row) {
-  constexpr int lanes = kLanes<T>;
-  Vec<T> sum[rows][vectors];
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) sum[r][v] = Vec<T>{} + start;
-  for (int64_t t = 0; t < taps; ++t) {
-    const T* line = x + offset[t];
-    const T w = weight[t];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) sum[r][v] += load(line + r * x_row + v * lanes) * w;
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) store(y + r * y_row + v * lanes, sum[r][v]);
-}
-
-// Eight sums at a time, enough to hide the FMAs' latency: as many vectors of a line as there are,
-// and lines for the rest; fewer lines at the end.
-template <typename T, int vectors, int lines = 8 / vectors>
-void slide_lines(int64_t taps, const T* weight, const int64_t* offset, const T* x, int64_t x_row,
-                 T start, int64_t rows, T* y, int64_t y_row) {
-  for (; rows >= lines; rows -= lines, x += lines * x_row, y += lines * y_row)
-    slide_block<T, lines, vectors>(taps, weight, offset, x, x_row, start, y, y_row);
-  if constexpr (lines > 1)
-    slide_lines<T, vectors, lines / 2>(taps, weight, offset, x, x_row, start, rows, y, y_row);
-}
-
-template <typename T>
-void slide(int64_t taps, const T* weight, const int64_t* offset, const T* x, int64_t x_row, T start,
-           int64_t rows, int64_t count, T* y, int64_t y_row) {
-  constexpr int lanes = kLanes<T>;
-  while (count > 0) {
-    const int64_t vectors = (count + lanes - 1) / lanes;
-    const int64_t step = vectors >= 8 ? 8 : vectors >= 4 ? 4 : vectors >= 2 ? 2 : 1;
-    (step == 8   ? slide_lines<T, 8>
-     : step == 4 ? slide_lines<T, 4>
-     : step == 2 ? slide_lines<T, 2>
-                 : slide_lines<T, 1>)(taps, weight, offset, x, x_row, start, rows, y, y_row);
-    x += step * lanes;
-    y += step * lanes;
-    count -= step * lanes;
-  }
 }
 
 template <typename T, typename Stored>
@@ -274,6 +224,9 @@ Kernels<T> make_kernels() {
   fill_lanes<T, kLaneRows>(&table);
   table.to_lanes = to_lanes<T>;
   table.from_lanes = from_lanes<T>;
+  table.add_lanes = add_lanes<T>;
+  table.tap_columns = kTapColumns;
+  fill_meet<T, kTapColumns>(&table);
   table.gather = gather<T>;
   table.interleave = interleave<T>;
   table.scatter = scatter<T>;

@@ -25,6 +25,14 @@ struct CountLanes<0, k...> {
 template <typename T>
 using AllLanes = typename CountLanes<kLanes<T>>::Type;
 
+// A bool as a type, for what a loop's body knows when it is compiled.
+struct True {
+  constexpr operator bool() const { return true; }
+};
+struct False {
+  constexpr operator bool() const { return false; }
+};
+
 template <typename T>
 inline Vec<T> load(const T* from) {
   Vec<T> v;
@@ -34,6 +42,21 @@ inline Vec<T> load(const T* from) {
 template <typename T>
 inline void store(T* to, Vec<T> v) {
   __builtin_memcpy(to, &v, sizeof v);
+}
+
+// A loaded vector that stays in its register: GCC loads anew for every use where it can fold the
+// load into the instruction, and loads are what the loops with much reuse run short of.
+template <typename T>
+inline Vec<T> load_once(const T* from) {
+  Vec<T> v = load(from);
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(v));
+#elif defined(__x86_64__)
+  __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(v));
+#endif
+  return v;
 }
 
 // The stored types of a float: conversion of one element and of one vector's worth. `count`

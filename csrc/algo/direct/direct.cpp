@@ -1,0 +1,119 @@
+// direct: taps slide over padded lines. For groups of few channels, above all depthwise, where a
+// matrix tile would stay empty and a gather of patches costs more than their products.
+//
+//     output   y[co, line, j] = sum over ci, t of
+//                                   w[co, ci, t] * x[ci, line of t, j * stride + t * dilation]
+//     weight   w[co, ci, t]   = sum over n, line, j of the same products with y
+//     input    forward problems over views of the output (core/relabel.h)
+//
+// A task packs the lines of the input that a band of output lines sees, padding included, a strided
+// line as `stride` lines of every stride-th element. Then every tap is one offset into them, the
+// same for all outputs of a line, and the sums stay in registers while taps or lines go by.
+//
+// Complex numbers are pairs of reals: two planes of lines, and yr = wr xr - wi xi,
+// yi = wi xr + wr xi.
+#include <cmath>
+
+#include "algo/direct/parts.h"
+#include "core/check.h"
+#include "core/relabel.h"
+
+namespace torchconv {
+namespace {
+
+using namespace direct_detail;
+
+constexpr int64_t kMostLinesBytes = 1 << 20;  // that a band of one output line may need
+constexpr int64_t kMostTaps = 16 << 10;       // of an output channel
+constexpr int64_t kMostSums = 8 << 10;        // by weight, one vector each
+
+bool is_empty_sum(const Problem& p) { return p.batch * p.output_positions() == 0; }
+// By weight, natively; else the forward problems that the result is made of.
+bool is_by_weight(const Problem& p) {
+  return p.result == Result::weight && !is_empty_sum(p) &&
+         p.out_channels * p.in_channels_per_group() * p.taps() > 0;
+}
+
+std::string refuses(const Problem& p) {
+  if (is_integer(p.dtype)) return std::string(name(p.dtype)) + " (direct needs a floating dtype)";
+  const bool wide = in_double(p.dtype);
+  const int64_t real_bytes = wide ? sizeof(double) : sizeof(float);
+  const double planes = planes_of(p.dtype), taps = planes * double(p.taps());
+  const double kept =
+      is_by_weight(p)
+          ? planes * double(p.in_channels_per_group()) * double(p.out_channels_per_group())
+          : double(std::max(p.in_channels_per_group(), p.out_channels_per_group()));
+  const int64_t most = is_by_weight(p) ? kMostSums : kMostTaps;
+  if (taps * kept > most)
+    return std::to_string(int64_t(taps * kept)) + " taps a group (direct keeps at most " +
+           std::to_string(most) + ")";
+  const auto bytes_of = [&](const Problem& q) {
+    if (writes_nothing(q)) return 0.0;
+    return (wide ? plan_of<double>(q, 1) : plan_of<float>(q, 1)).bytes(real_bytes);
+  };
+  const double bytes = is_by_weight(p) ? bytes_of(p) : largest(p, bytes_of);
+  if (bytes > kMostLinesBytes)
+    return "lines of " + std::to_string(int64_t(bytes)) + " bytes (direct keeps at most " +
+           std::to_string(kMostLinesBytes) + ")";
+  return "";
+}
+
+// Cycles: of products, bound by the loads that feed them (one of the input for so many output lines,
+// one of a weight for so many vectors); of lines, packed and written; and of the way to a channel.
+double cycles(const Problem& p, double lanes) {
+  const Axis& column = p.axis[p.axes - 1];
+  const Axis line = p.axes > 1 ? p.axis[p.axes - 2] : Axis{};
+  const double vectors = std::ceil(double(column.output_size) / lanes);
+  const double rows = std::max(1.0, double(line.kernel_size) / double(line.stride));
+  const double reuse = 4 * rows / (rows + 3), planes = planes_of(p.dtype);
+  const double products = p.multiply_adds() * planes * planes * vectors /
+                          double(std::max<int64_t>(column.output_size, 1));
+  const double in = double(p.batch) * double(p.in_channels) * planes;
+  const double out = double(p.batch) * double(p.out_channels) * planes;
+  const double packed = column.stride == 1 ? 0.3 : 1;
+  return products * (1 / reuse + 0.5 / vectors + 0.3) + 150 * (in + out) +
+         packed * in * double(p.input_positions()) + 0.3 * out * double(p.output_positions());
+}
+
+double cost(const Problem& p, int threads) {
+  const double lanes = in_double(p.dtype) ? kernels<double>().lanes : kernels<float>().lanes;
+  double sum = 0;
+  if (is_by_weight(p))
+    sum = cycles(p, lanes);
+  else
+    for_each_forward(p, Operands{},
+                     [&](const Problem& q, const Operands&) { sum += cycles(q, lanes); });
+  return 2e-7 + sum / 4e9 / workers_for(p, threads);
+}
+
+template <typename T>
+int64_t scratch_of(const Problem& p, int threads) {
+  if (is_by_weight(p)) return weight_scratch<T>(p, threads);
+  return largest(p, [&](const Problem& forward) { return forward_scratch<T>(forward, threads); });
+}
+
+int64_t scratch_bytes(const Problem& p, int threads) {
+  return in_double(p.dtype) ? scratch_of<double>(p, threads) : scratch_of<float>(p, threads);
+}
+
+template <typename T>
+void run_in(const Problem& p, const Operands& operands, const Context& context) {
+  if (is_by_weight(p)) return run_weight<T>(p, operands, context);
+  for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {
+    run_forward<T>(forward, views, context);
+  });
+}
+
+void run(const Problem& p, const Operands& operands, const Context& context) {
+  if (in_double(p.dtype))
+    run_in<double>(p, operands, context);
+  else
+    run_in<float>(p, operands, context);
+}
+
+}  // namespace
+
+extern const Algorithm direct;
+const Algorithm direct = {"direct", refuses, cost, scratch_bytes, run};
+
+}  // namespace torchconv

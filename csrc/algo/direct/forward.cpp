@@ -1,0 +1,182 @@
+// direct, forward: the sums of a block of output lines stay in registers while all taps go by.
+#include "algo/direct/parts.h"
+
+namespace torchconv::direct_detail {
+namespace {
+
+constexpr int64_t kTaskProducts = 1 << 18;  // worth handing to a worker
+constexpr int64_t kSumsElements = 4096;
+constexpr int64_t kLeastSumLines = 8;
+
+// Tasks are places x blocks of (batch, group) pairs: what is outside the input is the same for all
+// pairs, and cleared once.
+struct ForwardPlan : DirectPlan {
+  int64_t taps, pairs, pairs_per_task, pair_blocks, sum_lines;
+
+  ForwardPlan(const Problem& p, const DirectPlan& plan) : DirectPlan(plan) {
+    taps = planes * channels * p.taps();
+    pairs = p.batch * p.groups;
+    const double products = p.multiply_adds() / double(pairs * places());
+    pairs_per_task =
+        std::clamp<int64_t>(int64_t(kTaskProducts / std::max(products, 1.0)), 1, pairs);
+    pair_blocks = ceil_div(pairs, pairs_per_task);
+    sum_lines = std::max(kSumsElements / columns, kLeastSumLines);
+  }
+};
+
+template <typename T>
+struct Worker {
+  TapRows* rows;
+  T* lines;
+  T* weights;  // [tap]
+  T* sums;     // [line][column] of the output
+  Worker(const ForwardPlan& plan, Arena* arena) {
+    rows = arena->take<TapRows>(plan.images * plan.tap_classes());
+    lines = arena->take<T>(plan.images * plan.image_elements());
+    weights = arena->take<T>(plan.taps);
+    sums = arena->take<T>(plan.sum_lines * plan.columns);
+  }
+};
+
+template <typename T>
+struct Forward {
+  const Problem& p;
+  const Operands& operands;
+  const ForwardPlan& plan;
+  const int64_t* along;
+  Reals weight, output;
+  PaddedLines<T> padded;
+  Grid taps_grid;
+  bool writes_in_place;
+
+  Forward(const Problem& problem, const Operands& o, const ForwardPlan& forward_plan,
+          const int64_t* columns)
+      : p(problem),
+        operands(o),
+        plan(forward_plan),
+        along(columns),
+        weight(o.weight, p.dtype),
+        output(o.output, p.dtype),
+        padded{p, plan, Reals(o.input, p.dtype)},
+        taps_grid(weight_grid(p, weight.stride)) {
+    writes_in_place = is_plain<T>(output, output.stride.axis[p.axes - 1]) && !o.accumulate;
+  }
+
+  // The rows of taps that meet the input at a place, class by class.
+  Taps taps_at(const Place& place, TapRows* rows) const {
+    Taps taps{rows, 0, plan.weight_row, along, plan.column.kernel_size};
+    for (int64_t image = 0; image < plan.images; ++image) {
+      int64_t offset = 0;
+      if (!padded.meets(place, image % plan.outer_taps, &offset)) continue;
+      for (int64_t h = 0; h < plan.tap_classes(); ++h)
+        rows[taps.count++] = {
+            image * plan.image_elements() + h * plan.line.dilation * plan.line_length(),
+            (image * plan.line.kernel_size + h) * plan.column.kernel_size,
+            ceil_div(plan.line.kernel_size - h, plan.tap_step)};
+    }
+    return taps;
+  }
+
+  // The weights of part q of output channel co, in the order (plane, ci, t).
+  void pack_weights(int64_t g, int64_t co, int64_t q, T* to) const {
+    const int64_t channel = g * weight.stride.group + co * weight.stride.out_channel;
+    for_each_run(taps_grid, 0, plan.taps, [&](const Run& run) {  // a run's "image" is its plane
+      const int64_t offset = channel + (q ^ run.n) + taps_grid.offset(run);
+      const Lines lines{weight.at(offset), 1, 0, run.count, taps_grid.stride[taps_grid.axes - 1]};
+      const T sign = q == 0 && run.n == 1 ? T(-1) : T(1);
+      kernels<T>().interleave(weight.store, lines, sign, to + run.column, 0, 1);
+    });
+  }
+
+  T start_of(int64_t g, int64_t co, int64_t q) const {
+    T start = 0;
+    if (!operands.bias.data) return start;
+    const Reals bias(operands.bias, p.dtype);
+    const int64_t offset = g * bias.stride.group + co * bias.stride.out_channel + q;
+    kernels<T>().gather(bias.store, Lines{bias.at(offset), 1, 0, 1, 1}, &start, 1);
+    return start;
+  }
+
+  // Slides the packed weights over the lines of a place; `offset` is its first output's.
+  void make_lines(const Place& place, const Taps& taps, T start, int64_t offset,
+                  const Worker<T>& worker) const {
+    const int64_t down = p.axes > 1 ? output.stride.axis[p.axes - 2] : 0;
+    const int64_t x_row = plan.x_step * plan.line_length();
+    const auto slide = [&](const T* x, int64_t lines, T* y, int64_t y_row) {
+      kernels<T>().slide(taps, worker.weights, x, x_row, start, lines, place.columns, y, y_row);
+    };
+    for (int64_t r = 0; r < std::min(plan.line_step, place.lines); ++r) {
+      const int64_t lines = ceil_div(place.lines - r, plan.line_step);
+      const int64_t apart = lines > 1 ? plan.line_step * down : 0;
+      const T* const x = worker.lines + (r > 0 ? r * plan.line.stride * plan.line_length() : 0);
+      char* const y = output.at(offset + r * down);
+      if (writes_in_place) {
+        slide(x, lines, reinterpret_cast<T*>(y), apart);
+        continue;
+      }
+      for (int64_t l = 0; l < lines; l += plan.sum_lines) {
+        const int64_t some = std::min(plan.sum_lines, lines - l);
+        slide(x + (l > 0 ? l * x_row : 0), some, worker.sums, plan.columns);
+        const Lines to{y + l * apart * output.bytes, some, apart, place.columns,
+                       output.stride.axis[p.axes - 1]};
+        kernels<T>().scatter(output.store, worker.sums, plan.columns, operands.accumulate, to);
+      }
+    }
+  }
+
+  void task(const Place& place, int64_t first_pair, const Worker<T>& worker) const {
+    padded.clear(worker.lines);
+    const Taps taps = taps_at(place, worker.rows);
+    const int64_t offset = offset_of(p, output, place);
+    const int64_t end = std::min(first_pair + plan.pairs_per_task, plan.pairs);
+    for (int64_t pair = first_pair; pair < end; ++pair) {
+      const int64_t n = pair / p.groups, g = pair % p.groups;
+      padded.pack(place, n, g, worker.lines);
+      for (int64_t co = 0; co < p.out_channels_per_group(); ++co)
+        for (int64_t q = 0; q < plan.planes; ++q) {
+          pack_weights(g, co, q, worker.weights);
+          make_lines(place, taps, start_of(g, co, q),
+                     offset + q + n * output.stride.batch + g * output.stride.group +
+                         co * output.stride.out_channel,
+                     worker);
+        }
+    }
+  }
+};
+
+}  // namespace
+
+template <typename T>
+void run_forward(const Problem& p, const Operands& operands, const Context& context) {
+  if (writes_nothing(p)) return;
+  const ForwardPlan plan(p, plan_of<T>(p, context.threads));
+  Arena arena{static_cast<char*>(context.scratch)};
+  int64_t* const along = arena.take<int64_t>(plan.column.kernel_size);
+  plan.fill_along(along);
+  const Forward<T> forward(p, operands, plan, along);
+  Arena counter{nullptr};
+  Worker<T>(plan, &counter);
+  for_each_task<T>(
+      context, plan.places() * plan.pair_blocks, plan.workers, [&](int64_t task, int worker) {
+        Arena own{arena.base + arena.used + worker * counter.used};
+        forward.task(plan.place(p, task % plan.places()),
+                     task / plan.places() * plan.pairs_per_task, Worker<T>(plan, &own));
+      });
+}
+
+template <typename T>
+int64_t forward_scratch(const Problem& p, int threads) {
+  if (writes_nothing(p)) return 0;
+  const ForwardPlan plan(p, plan_of<T>(p, threads));
+  Arena arena{nullptr};
+  arena.take<int64_t>(plan.column.kernel_size);
+  for (int w = 0; w < plan.workers; ++w) Worker<T>(plan, &arena);
+  return arena.used;
+}
+
+template void run_forward<float>(const Problem&, const Operands&, const Context&);
+template void run_forward<double>(const Problem&, const Operands&, const Context&);
+template int64_t forward_scratch<float>(const Problem&, int);
+template int64_t forward_scratch<double>(const Problem&, int);
+
+}  // namespace torchconv::direct_detail

@@ -1,0 +1,140 @@
+// direct: the cut into places, and the packing of the lines that one sees.
+#include "algo/direct/parts.h"
+#include "core/fold.h"
+
+namespace torchconv::direct_detail {
+namespace {
+
+constexpr int64_t kLinesBytes = 32 << 10;  // of lines that a place keeps: most of an L1 cache
+constexpr int64_t kMostColumns = 1024;
+constexpr int64_t kBandsPerReach = 4;  // a band spans so many times the lines it shares with others
+
+// The index of `number` in row-major order over axes [0, count).
+void index_of(const Problem& p, int count, int64_t Axis::* size, int64_t number, int64_t* index) {
+  for (int a = count - 1; a >= 0; --a) {
+    index[a] = number % (p.axis[a].*size);
+    number /= p.axis[a].*size;
+  }
+}
+
+}  // namespace
+
+DirectPlan::DirectPlan(const Problem& p, int threads, int64_t lanes, int64_t real_bytes) {
+  workers = workers_for(p, threads);
+  planes = planes_of(p.dtype);
+  channels = p.in_channels_per_group();
+  column = p.axis[p.axes - 1];
+  if (p.axes > 1) line = p.axis[p.axes - 2];
+  outer_taps = outer_positions = 1;
+  for (int a = 0; a < p.axes - 2; ++a) {
+    outer_taps *= p.axis[a].kernel_size;
+    outer_positions *= p.axis[a].output_size;
+  }
+  images = planes * channels * outer_taps;
+  column_blocks = ceil_div(column.output_size, kMostColumns);
+  columns = round_up(ceil_div(column.output_size, column_blocks), lanes);
+  column_blocks = ceil_div(column.output_size, columns);
+  slots = std::min(column.stride, column.kernel_size);
+  slot = columns + (is_dense() ? reach(column) / column.stride : 0);
+
+  const double line_bytes = double(images) * double(slots) * double(slot) * double(real_bytes);
+  const double room = kLinesBytes / std::max(line_bytes, 1.0) - double(reach(line));
+  const double shared = kBandsPerReach * double(reach(line));
+  band = std::clamp<int64_t>(int64_t(std::max(room, shared) / double(line.stride)), 1,
+                             line.output_size);
+  bands = ceil_div(line.output_size, band);
+  lines = (band - 1) * line.stride + reach(line) + 1;
+
+  const int64_t common = std::gcd(line.stride, line.dilation);
+  tap_step = line.stride / common;
+  line_step = line.dilation / common;
+  // Where no class has two rows or lines there is no step, and no product that might overflow.
+  const bool has_rows = tap_step < line.kernel_size, has_lines = line_step < band;
+  x_step = has_rows || has_lines ? line.stride * line_step : 0;
+  weight_row = has_rows ? tap_step * column.kernel_size : 0;
+}
+
+Place DirectPlan::place(const Problem& p, int64_t number) const {
+  Place place;
+  place.column = number % column_blocks * columns;
+  place.columns = std::min(columns, column.output_size - place.column);
+  number /= column_blocks;
+  place.line = number % bands * band;
+  place.lines = std::min(band, line.output_size - place.line);
+  index_of(p, p.axes - 2, &Axis::output_size, number / bands, place.outer);
+  return place;
+}
+
+void DirectPlan::fill_along(int64_t* along) const {
+  for (int64_t t = 0; t < column.kernel_size; ++t) {
+    const int64_t at = t * column.dilation, stride = column.stride;
+    along[t] = is_dense() ? at % stride * slot + at / stride : t * slot;
+  }
+}
+
+template <typename T>
+bool PaddedLines<T>::meets(const Place& place, int64_t outer_tap, int64_t* offset) const {
+  int64_t tap[kMaxAxes];
+  index_of(p, p.axes - 2, &Axis::kernel_size, outer_tap, tap);
+  for (int a = 0; a < p.axes - 2; ++a) {
+    const Axis& x = p.axis[a];
+    const int64_t v = place.outer[a] * x.stride - x.padding + tap[a] * x.dilation;
+    const int64_t i = fold(p.padding_mode, v, x.input_size);
+    if (i < 0) return false;
+    *offset += i * input.stride.axis[a];
+  }
+  return true;
+}
+
+// `rows` lines of the input, `apart` from each other, from `offset` on, slot by slot; but for the
+// zeros, which are there already.
+template <typename T>
+void PaddedLines<T>::pack_lines(const Place& place, int64_t offset, int64_t rows, int64_t apart,
+                                T* to) const {
+  const Axis& x = plan.column;
+  const int64_t step = input.stride.axis[p.axes - 1];
+  for (int64_t s = 0; s < plan.slots; ++s, to += plan.slot) {
+    const int64_t first =
+        place.column * x.stride - x.padding + (plan.is_dense() ? s : s * x.dilation);
+    for_each_stretch(
+        p.padding_mode, x.input_size, first, x.stride, plan.slot,
+        [&](int64_t column, int64_t index, int64_t length) {
+          const Lines lines{input.at(offset + index * step), rows, apart, length,
+                            length > 1 ? step * x.stride : 1};
+          kernels<T>().gather(input.store, lines, to + column, plan.line_length());
+        },
+        [](int64_t, int64_t) {});
+  }
+}
+
+// The lines that a place sees of one image of a channel.
+template <typename T>
+void PaddedLines<T>::pack_image(const Place& place, int64_t offset, T* to) const {
+  const int64_t first = place.line * plan.line.stride - plan.line.padding;
+  const int64_t count = (place.lines - 1) * plan.line.stride + plan.reach(plan.line) + 1;
+  const int64_t apart = p.axes > 1 ? input.stride.axis[p.axes - 2] : 0;
+  for (int64_t l = 0; l < count;) {
+    const int64_t i = fold(p.padding_mode, first + l, plan.line.input_size);
+    // Lines inside the image go together; a folded one goes alone, one of zeros is there already.
+    const bool is_inside = i >= 0 && i == first + l;
+    const int64_t some = is_inside ? std::min(plan.line.input_size - i, count - l) : 1;
+    if (i >= 0) pack_lines(place, offset + i * apart, some, apart, to + l * plan.line_length());
+    l += some;
+  }
+}
+
+template <typename T>
+void PaddedLines<T>::pack(const Place& place, int64_t n, int64_t g, T* lines) const {
+  for (int64_t plane = 0; plane < plan.planes; ++plane)
+    for (int64_t ci = 0; ci < plan.channels; ++ci)
+      for (int64_t t = 0; t < plan.outer_taps; ++t, lines += plan.image_elements()) {
+        int64_t offset =
+            plane + n * input.stride.batch + g * input.stride.group + ci * input.stride.in_channel;
+        if (meets(place, t, &offset)) pack_image(place, offset, lines);
+      }
+}
+
+template struct PaddedLines<float>;
+template struct PaddedLines<double>;
+
+}  // namespace torchconv::direct_detail

@@ -1,0 +1,101 @@
+// What the files of direct share: how a problem is cut, and the lines that taps slide over.
+#pragma once
+
+#include <numeric>
+
+#include "micro/pack.h"
+#include "micro/tasks.h"
+
+namespace torchconv::direct_detail {
+
+// A block of the output: some lines of one outer position, some columns of each.
+struct Place {
+  int64_t outer[kMaxAxes];
+  int64_t line, lines, column, columns;
+};
+
+// How a problem is cut into places. "Outer" are the axes before the last two, "line" the next to
+// last (of size 1 if there is none), "column" the last. An image is what one group's channel, plane
+// and outer tap contribute.
+struct DirectPlan {
+  int workers;
+  int64_t planes, channels, outer_taps, outer_positions, images;
+  Axis line, column;
+  int64_t columns, column_blocks;
+  int64_t slots, slot;  // lines that a strided line is packed as, and the length of each
+  int64_t band, bands, lines;
+  // Taps tap_step apart meet lines of the input x_step apart, and so do output lines line_step
+  // apart: every so many of each slide over one another as if nothing were strided or dilated.
+  int64_t tap_step, line_step, x_step;
+  int64_t weight_row;  // from a row of taps to the next of its class
+
+  DirectPlan(const Problem& p, int threads, int64_t lanes, int64_t real_bytes);
+
+  // Elements between the first and the last tap.
+  static int64_t reach(const Axis& x) {
+    return std::max<int64_t>(x.kernel_size - 1, 0) * x.dilation;
+  }
+  // Whether every residue of the stride is a slot; else every tap is one.
+  bool is_dense() const { return slots == column.stride; }
+  int64_t line_length() const { return slots * slot; }
+  int64_t image_elements() const { return lines * line_length(); }
+  double bytes(int64_t real_bytes) const {
+    return double(images) * double(lines) * double(slots) * double(slot) * double(real_bytes);
+  }
+  int64_t tap_classes() const { return std::min(tap_step, line.kernel_size); }
+  int64_t places() const { return outer_positions * bands * column_blocks; }
+  Place place(const Problem& p, int64_t number) const;
+
+  // Where each column of taps finds the first output of a line among the slots.
+  void fill_along(int64_t* along) const;
+};
+
+template <typename T>
+DirectPlan plan_of(const Problem& p, int threads) {
+  return DirectPlan(p, threads, kernels<T>().lanes, sizeof(T));
+}
+
+// The lines of the input that a place sees, padding included, a strided line as `stride` lines of
+// every stride-th element: [image][line][slot][column].
+template <typename T>
+struct PaddedLines {
+  const Problem& p;
+  const DirectPlan& plan;
+  Reals input;
+
+  // Whether an outer tap meets the input at a place; if so, adds where.
+  bool meets(const Place& place, int64_t outer_tap, int64_t* offset) const;
+  // Zeros: what lies outside the input stays so from channel to channel.
+  void clear(T* lines) const { std::fill_n(lines, plan.images * plan.image_elements(), T(0)); }
+  void pack(const Place& place, int64_t n, int64_t g, T* lines) const;
+
+ private:
+  void pack_lines(const Place& place, int64_t offset, int64_t rows, int64_t apart, T* to) const;
+  void pack_image(const Place& place, int64_t offset, T* to) const;
+};
+
+// Whether a tensor's lines can be read and written where they are.
+template <typename T>
+bool is_plain(const Reals& tensor, int64_t step) {
+  return tensor.bytes == sizeof(T) && step == 1;
+}
+
+// From a tensor's data to the first element of a place of the output, without batch and channel.
+inline int64_t offset_of(const Problem& p, const Reals& output, const Place& place) {
+  int64_t offset = place.column * output.stride.axis[p.axes - 1];
+  if (p.axes > 1) offset += place.line * output.stride.axis[p.axes - 2];
+  for (int a = 0; a < p.axes - 2; ++a) offset += place.outer[a] * output.stride.axis[a];
+  return offset;
+}
+
+template <typename T>
+void run_forward(const Problem& problem, const Operands& operands, const Context& context);
+template <typename T>
+int64_t forward_scratch(const Problem& problem, int threads);
+
+template <typename T>
+void run_weight(const Problem& problem, const Operands& operands, const Context& context);
+template <typename T>
+int64_t weight_scratch(const Problem& problem, int threads);
+
+}  // namespace torchconv::direct_detail
