@@ -49,7 +49,7 @@ std::string refuses(const Problem& p) {
            std::to_string(most) + ")";
   const auto bytes_of = [&](const Problem& q) {
     if (writes_nothing(q)) return 0.0;
-    return (wide ? plan_of<double>(q, 1) : plan_of<float>(q, 1)).bytes(real_bytes);
+    return (wide ? plan_of<double>(q) : plan_of<float>(q)).bytes(real_bytes);
   };
   const double bytes = is_by_weight(p) ? bytes_of(p) : largest(p, bytes_of);
   if (bytes > kMostLinesBytes)
@@ -88,8 +88,7 @@ double cost(const Problem& p, int threads) {
 
 template <typename T>
 int64_t scratch_of(const Problem& p, int threads) {
-  if (is_by_weight(p)) return weight_scratch<T>(p, threads);
-  return largest(p, [&](const Problem& forward) { return forward_scratch<T>(forward, threads); });
+  return is_by_weight(p) ? weight_scratch<T>(p, threads) : forward_scratch<T>(p, threads);
 }
 
 int64_t scratch_bytes(const Problem& p, int threads) {
@@ -98,10 +97,7 @@ int64_t scratch_bytes(const Problem& p, int threads) {
 
 template <typename T>
 void run_in(const Problem& p, const Operands& operands, const Context& context) {
-  if (is_by_weight(p)) return run_weight<T>(p, operands, context);
-  for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {
-    run_forward<T>(forward, views, context);
-  });
+  is_by_weight(p) ? run_weight<T>(p, operands, context) : run_forward<T>(p, operands, context);
 }
 
 void run(const Problem& p, const Operands& operands, const Context& context) {

@@ -4,37 +4,44 @@
 namespace torchconv::direct_detail {
 namespace {
 
+constexpr int64_t kTasksWanted = 16;
 constexpr int64_t kTaskProducts = 1 << 18;  // worth handing to a worker
 constexpr int64_t kSumsElements = 4096;
 constexpr int64_t kLeastSumLines = 8;
 
-// Tasks are places x blocks of (batch, group) pairs: what is outside the input is the same for all
-// pairs, and cleared once.
 struct ForwardPlan : DirectPlan {
-  int64_t taps, pairs, pairs_per_task, pair_blocks, sum_lines;
-
+  int64_t taps, sum_lines;
   ForwardPlan(const Problem& p, const DirectPlan& plan) : DirectPlan(plan) {
     taps = planes * channels * p.taps();
-    pairs = p.batch * p.groups;
-    const double products = p.multiply_adds() / double(pairs * places());
-    pairs_per_task =
-        std::clamp<int64_t>(int64_t(kTaskProducts / std::max(products, 1.0)), 1, pairs);
-    pair_blocks = ceil_div(pairs, pairs_per_task);
     sum_lines = std::max(kSumsElements / columns, kLeastSumLines);
   }
 };
 
 template <typename T>
 struct Worker {
+  int64_t* along;
   TapRows* rows;
   T* lines;
   T* weights;  // [tap]
   T* sums;     // [line][column] of the output
   Worker(const ForwardPlan& plan, Arena* arena) {
+    along = arena->take<int64_t>(plan.column.kernel_size);
     rows = arena->take<TapRows>(plan.images * plan.tap_classes());
     lines = arena->take<T>(plan.images * plan.image_elements());
     weights = arena->take<T>(plan.taps);
     sums = arena->take<T>(plan.sum_lines * plan.columns);
+  }
+};
+
+// Pairs of batch and group, in blocks: what is outside the input is the same for all pairs, and
+// cleared once a block.
+struct Pairs {
+  int64_t count, per_block, blocks;
+  explicit Pairs(const Problem& p) : count(p.batch * p.groups) {
+    const double products = p.multiply_adds() / std::max(double(count), 1.0);
+    per_block = std::clamp<int64_t>(int64_t(kTaskProducts / std::max(products, 1.0)), 1,
+                                    std::max<int64_t>(count, 1));
+    blocks = ceil_div(count, per_block);
   }
 };
 
@@ -43,18 +50,15 @@ struct Forward {
   const Problem& p;
   const Operands& operands;
   const ForwardPlan& plan;
-  const int64_t* along;
   Reals weight, output;
   PaddedLines<T> padded;
   Grid taps_grid;
   bool writes_in_place;
 
-  Forward(const Problem& problem, const Operands& o, const ForwardPlan& forward_plan,
-          const int64_t* columns)
+  Forward(const Problem& problem, const Operands& o, const ForwardPlan& forward_plan)
       : p(problem),
         operands(o),
         plan(forward_plan),
-        along(columns),
         weight(o.weight, p.dtype),
         output(o.output, p.dtype),
         padded{p, plan, Reals(o.input, p.dtype)},
@@ -63,13 +67,14 @@ struct Forward {
   }
 
   // The rows of taps that meet the input at a place, class by class.
-  Taps taps_at(const Place& place, TapRows* rows) const {
-    Taps taps{rows, 0, plan.weight_row, along, plan.column.kernel_size};
+  Taps taps_at(const Place& place, const Worker<T>& worker) const {
+    plan.fill_along(worker.along);
+    Taps taps{worker.rows, 0, plan.weight_row, worker.along, plan.column.kernel_size};
     for (int64_t image = 0; image < plan.images; ++image) {
       int64_t offset = 0;
       if (!padded.meets(place, image % plan.outer_taps, &offset)) continue;
       for (int64_t h = 0; h < plan.tap_classes(); ++h)
-        rows[taps.count++] = {
+        worker.rows[taps.count++] = {
             image * plan.image_elements() + h * plan.line.dilation * plan.line_length(),
             (image * plan.line.kernel_size + h) * plan.column.kernel_size,
             ceil_div(plan.line.kernel_size - h, plan.tap_step)};
@@ -124,12 +129,14 @@ struct Forward {
     }
   }
 
-  void task(const Place& place, int64_t first_pair, const Worker<T>& worker) const {
+  // One place of a block of pairs.
+  void task(const Place& place, const Pairs& pairs, int64_t block, const Worker<T>& worker) const {
     padded.clear(worker.lines);
-    const Taps taps = taps_at(place, worker.rows);
+    const Taps taps = taps_at(place, worker);
     const int64_t offset = offset_of(p, output, place);
-    const int64_t end = std::min(first_pair + plan.pairs_per_task, plan.pairs);
-    for (int64_t pair = first_pair; pair < end; ++pair) {
+    const int64_t first = block * pairs.per_block;
+    const int64_t end = std::min(first + pairs.per_block, pairs.count);
+    for (int64_t pair = first; pair < end; ++pair) {
       const int64_t n = pair / p.groups, g = pair % p.groups;
       padded.pack(place, n, g, worker.lines);
       for (int64_t co = 0; co < p.out_channels_per_group(); ++co)
@@ -144,34 +151,63 @@ struct Forward {
   }
 };
 
+template <typename T>
+ForwardPlan forward_plan_of(const Problem& p) {
+  return ForwardPlan(p, plan_of<T>(p));
+}
+
+template <typename T>
+int64_t worker_bytes(const Problem& p) {
+  if (writes_nothing(p)) return 0;
+  Arena counter{nullptr};
+  Worker<T>(forward_plan_of<T>(p), &counter);
+  return counter.used;
+}
+
+// Calls body(forward, plan) for each forward problem that writes something.
+template <typename T, typename Body>
+void for_each_plan(const Problem& p, const Operands& operands, const Body& body) {
+  for_each_forward(p, operands, [&](const Problem& q, const Operands& views) {
+    if (writes_nothing(q)) return;
+    const ForwardPlan plan = forward_plan_of<T>(q);
+    body(Forward<T>(q, views, plan), plan);
+  });
+}
+
 }  // namespace
 
 template <typename T>
 void run_forward(const Problem& p, const Operands& operands, const Context& context) {
-  if (writes_nothing(p)) return;
-  const ForwardPlan plan(p, plan_of<T>(p, context.threads));
-  Arena arena{static_cast<char*>(context.scratch)};
-  int64_t* const along = arena.take<int64_t>(plan.column.kernel_size);
-  plan.fill_along(along);
-  const Forward<T> forward(p, operands, plan, along);
-  Arena counter{nullptr};
-  Worker<T>(plan, &counter);
-  for_each_task<T>(
-      context, plan.places() * plan.pair_blocks, plan.workers, [&](int64_t task, int worker) {
-        Arena own{arena.base + arena.used + worker * counter.used};
-        forward.task(plan.place(p, task % plan.places()),
-                     task / plan.places() * plan.pairs_per_task, Worker<T>(plan, &own));
+  const int64_t bytes = largest(p, worker_bytes<T>);
+  const int workers = workers_for(p, context.threads);
+  const auto worker_of = [&](const ForwardPlan& plan, int number) {
+    Arena own{static_cast<char*>(context.scratch) + number * bytes};
+    return Worker<T>(plan, &own);
+  };
+  // All forward problems of a block together, so that the elements which they write by turns are
+  // still in the cache; unless there are too few blocks to share out.
+  const Pairs pairs(p);
+  if (p.result != Result::weight && pairs.blocks >= kTasksWanted) {
+    for_each_task<T>(context, pairs.blocks, workers, [&](int64_t block, int number) {
+      for_each_plan<T>(p, operands, [&](const Forward<T>& forward, const ForwardPlan& plan) {
+        for (int64_t i = 0; i < plan.places(); ++i)
+          forward.task(plan.place(forward.p, i), pairs, block, worker_of(plan, number));
       });
+    });
+    return;
+  }
+  for_each_plan<T>(p, operands, [&](const Forward<T>& forward, const ForwardPlan& plan) {
+    const Pairs all(forward.p);
+    for_each_task<T>(context, plan.places() * all.blocks, workers, [&](int64_t task, int number) {
+      forward.task(plan.place(forward.p, task % plan.places()), all, task / plan.places(),
+                   worker_of(plan, number));
+    });
+  });
 }
 
 template <typename T>
 int64_t forward_scratch(const Problem& p, int threads) {
-  if (writes_nothing(p)) return 0;
-  const ForwardPlan plan(p, plan_of<T>(p, threads));
-  Arena arena{nullptr};
-  arena.take<int64_t>(plan.column.kernel_size);
-  for (int w = 0; w < plan.workers; ++w) Worker<T>(plan, &arena);
-  return arena.used;
+  return largest(p, worker_bytes<T>) * workers_for(p, threads);
 }
 
 template void run_forward<float>(const Problem&, const Operands&, const Context&);

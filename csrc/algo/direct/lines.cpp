@@ -19,8 +19,7 @@ void index_of(const Problem& p, int count, int64_t Axis::* size, int64_t number,
 
 }  // namespace
 
-DirectPlan::DirectPlan(const Problem& p, int threads, int64_t lanes, int64_t real_bytes) {
-  workers = workers_for(p, threads);
+DirectPlan::DirectPlan(const Problem& p, int64_t lanes, int64_t real_bytes) {
   planes = planes_of(p.dtype);
   channels = p.in_channels_per_group();
   column = p.axis[p.axes - 1];

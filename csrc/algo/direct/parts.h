@@ -18,7 +18,6 @@ struct Place {
 // last (of size 1 if there is none), "column" the last. An image is what one group's channel, plane
 // and outer tap contribute.
 struct DirectPlan {
-  int workers;
   int64_t planes, channels, outer_taps, outer_positions, images;
   Axis line, column;
   int64_t columns, column_blocks;
@@ -29,7 +28,7 @@ struct DirectPlan {
   int64_t tap_step, line_step, x_step;
   int64_t weight_row;  // from a row of taps to the next of its class
 
-  DirectPlan(const Problem& p, int threads, int64_t lanes, int64_t real_bytes);
+  DirectPlan(const Problem& p, int64_t lanes, int64_t real_bytes);
 
   // Elements between the first and the last tap.
   static int64_t reach(const Axis& x) {
@@ -51,8 +50,8 @@ struct DirectPlan {
 };
 
 template <typename T>
-DirectPlan plan_of(const Problem& p, int threads) {
-  return DirectPlan(p, threads, kernels<T>().lanes, sizeof(T));
+DirectPlan plan_of(const Problem& p) {
+  return DirectPlan(p, kernels<T>().lanes, sizeof(T));
 }
 
 // The lines of the input that a place sees, padding included, a strided line as `stride` lines of
@@ -88,6 +87,7 @@ inline int64_t offset_of(const Problem& p, const Reals& output, const Place& pla
   return offset;
 }
 
+// The output or the input.
 template <typename T>
 void run_forward(const Problem& problem, const Operands& operands, const Context& context);
 template <typename T>

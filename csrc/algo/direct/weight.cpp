@@ -156,15 +156,15 @@ struct ByWeight {
 };
 
 template <typename T>
-WeightPlan weight_plan_of(const Problem& p, int threads) {
-  return WeightPlan(p, plan_of<T>(p, threads), kernels<T>().lanes, sizeof(T));
+WeightPlan weight_plan_of(const Problem& p) {
+  return WeightPlan(p, plan_of<T>(p), kernels<T>().lanes, sizeof(T));
 }
 
 }  // namespace
 
 template <typename T>
 void run_weight(const Problem& p, const Operands& operands, const Context& context) {
-  const WeightPlan plan = weight_plan_of<T>(p, context.threads);
+  const WeightPlan plan = weight_plan_of<T>(p);
   Arena arena{static_cast<char*>(context.scratch)};
   int64_t* const along = arena.take<int64_t>(plan.column.kernel_size);
   plan.fill_along(along);
@@ -173,7 +173,7 @@ void run_weight(const Problem& p, const Operands& operands, const Context& conte
   const ByWeight<T> by_weight(p, operands, plan, along);
   Arena counter{nullptr};
   Worker<T>(plan, &counter);
-  for_each_task<T>(context, plan.group_blocks * plan.splits, plan.workers,
+  for_each_task<T>(context, plan.group_blocks * plan.splits, workers_for(p, context.threads),
                    [&](int64_t task, int w) {
                      Arena own{arena.base + arena.used + w * counter.used};
                      Worker<T> worker(plan, &own);
@@ -199,11 +199,11 @@ void run_weight(const Problem& p, const Operands& operands, const Context& conte
 
 template <typename T>
 int64_t weight_scratch(const Problem& p, int threads) {
-  const WeightPlan plan = weight_plan_of<T>(p, threads);
+  const WeightPlan plan = weight_plan_of<T>(p);
   Arena arena{nullptr};
   arena.take<int64_t>(plan.column.kernel_size);
   arena.take<T>(plan.splits > 1 ? plan.splits * p.groups * plan.group_totals() : 0);
-  for (int w = 0; w < plan.workers; ++w) Worker<T>(plan, &arena);
+  for (int w = 0; w < workers_for(p, threads); ++w) Worker<T>(plan, &arena);
   return arena.used;
 }
 
