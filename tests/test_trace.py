@@ -197,6 +197,12 @@ def test_constants_leave_the_field_as_it_is():
     assert torchconv.trace_shapes(model, (2, 4, 9, 9)).layers[1].field.size == (5, 5)
 
 
+def test_branches_from_the_input_itself():
+    model = nn.Sequential(torchconv.Conv2d(2, 2, 3, padding=1), nn.Conv2d(2, 2, (1, 4)))
+    model.forward = lambda x: model[1](torch.cat([x[:, :1], (x + model[0](x))[:, 1:]], 1))
+    assert torchconv.trace_shapes(model, (1, 2, 9, 9)).layers[1].field.size == (3, 6)
+
+
 def test_after_a_layer_that_mixes_all_positions_nothing_is_claimed():
     rows = trace(nn.Conv2d(1, 2, 3), nn.Flatten(2), nn.Linear(36, 16), nn.Unflatten(2, (4, 4)),
                  nn.Conv2d(2, 2, 3), size=(1, 1, 8, 8))  # fmt: skip

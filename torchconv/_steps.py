@@ -131,7 +131,7 @@ def _pad(call: str, axes: int, given: Arguments, input: list[int], output: list[
     pairs += [0] * (2 * axes - len(pairs))
     low, high = pairs[0::2][axes - 1 :: -1], pairs[1::2][axes - 1 :: -1]
     return [
-        Axis(f"{n}{_signed(a, b)} = {out}", Fraction(1), 0, Fraction(-a))
+        Axis(f"{n}{_signed(a, b) or ' + 0'} = {out}", Fraction(1), 0, Fraction(-a))
         for n, a, b, out in zip(input, low, high, output, strict=True)
     ]
 

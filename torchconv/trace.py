@@ -34,31 +34,30 @@ class Field:
     centre: tuple[Fraction, ...]
     step: tuple[Fraction, ...]
 
+    def over(self, axes: int) -> "Field":
+        """The same on so many axes, where it had none yet."""
+        return self if self.step else Field(*((Fraction(n),) * axes for n in (1, 0, 1)))
+
     def through(self, axes: Sequence[Axis]) -> "Field":
         """The field of what a call makes of a tensor with this one."""
-        count = len(axes)
-        before = zip(
-            self.size or (Fraction(1),) * count,
-            self.centre or (Fraction(0),) * count,
-            self.step or (Fraction(1),) * count,
-            axes,
-            strict=True,
-        )
-        after = [
-            (r + axis.reach * j, c + axis.shift * j, j * axis.scale) for r, c, j, axis in before
-        ]
+        before = self.over(len(axes))
+        each = zip(before.size, before.centre, before.step, axes, strict=True)
+        after = [(r + axis.reach * j, c + axis.shift * j, j * axis.scale) for r, c, j, axis in each]
         return Field(*zip(*after, strict=True))
 
     def beside(self, other: "Field | None") -> "Field | None":
         """The field of what is computed from two tensors, element by element."""
-        if other is None or other.step != self.step:
+        if other is None:
+            return None
+        one, two = self.over(len(other.step)), other.over(len(self.step))
+        if one.step != two.step:
             return None
         sides = [
             (min(a - (r - 1) / 2, b - (q - 1) / 2), max(a + (r - 1) / 2, b + (q - 1) / 2))
-            for a, r, b, q in zip(self.centre, self.size, other.centre, other.size, strict=True)
+            for a, r, b, q in zip(one.centre, one.size, two.centre, two.size, strict=True)
         ]
         size = tuple(high - low + 1 for low, high in sides)
-        return Field(size, tuple((low + high) / 2 for low, high in sides), self.step)
+        return Field(size, tuple((low + high) / 2 for low, high in sides), one.step)
 
 
 ITSELF = Field((), (), ())  # the network's input, as yet without a number of axes
