@@ -132,6 +132,24 @@ PROBLEMS = {
     "batch_in_splits": "batch=19 channels=2>2 groups=2 input=9x10 kernel=3x3 padding=1x1",
     "bands_in_splits": "batch=2 channels=1>2 input=150x200 kernel=3x5 padding=1x2",
     "places_of_3d": "batch=2 channels=2>2 groups=2 input=4x9x18 kernel=3x3x3 padding=1x1x1 bias=1",
+    # Winograd tiles: both sides of 2, 4 and 8 outputs, of a vector of channels, of three vectors
+    "tiles_of_1": "batch=3 channels=15>16 input=1x1 kernel=3x3 padding=1x1 bias=1",
+    "tiles_of_2_3": "batch=2 channels=16>17 input=2x3 kernel=3x3 padding=1x1",
+    "tiles_of_4_5": "batch=2 channels=17>15 input=4x5 kernel=3x3 padding=1x1 bias=1",
+    "tiles_of_6_7": "batch=5 channels=5>31 input=6x7 kernel=3x3 padding=1x1",
+    "tiles_of_8_9": "batch=2 channels=31>33 input=8x9 kernel=3x3 padding=1x1 bias=1",
+    "tiles_of_13_14": "channels=32>49 input=13x14 kernel=3x3 padding=1x1",
+    "tiles_of_15_17": "channels=33>48 input=15x17 kernel=3x3 padding=1x1 flip=1",
+    "long_tile_lines": "channels=3>97 input=4x70 kernel=3x3 padding=1x1 bias=1",
+    "tiles_1d": "batch=2 channels=17>20 input=79 kernel=3 padding=1 bias=1",
+    "tiles_3d": "channels=5>18 input=3x5x6 kernel=3x3x3 padding=1x1x1 bias=1",
+    "tiles_and_plain_axes": "channels=9>7 input=6x5x7 kernel=3x1x3 padding=1x1x0 flip=1",
+    "tiles_plain_last": "batch=2 channels=9>7 input=6x5 kernel=3x1 padding=1x2 output=6x7",
+    "tiles_dilated": "channels=5>9 input=23x17 kernel=3x3 dilation=2x5 padding=2x3 bias=1",
+    "tiles_dilated_fold": "channels=5>9 input=12x11 kernel=3x3 dilation=2x3 padding=2x3 "
+    "padding_mode=reflect",
+    "tiles_grouped": "batch=2 channels=36>40 groups=2 input=9x10 kernel=3x3 padding=1x1 bias=1",
+    "tiles_deep": "channels=390>5 input=6x6 kernel=3x3 padding=1x1",
 }
 
 RESULTS = ("output", "input", "weight")

@@ -12,11 +12,14 @@ import torch
 import torch.nn.functional as F
 from problems import PROBLEMS, RESULTS, line
 
+import torchconv
 from torchconv import _C, testing
 
 DTYPES = ("float32", "float64", "bfloat16", "float16", "complex64", "complex128", "int32", "uint8")
 FLOATING = DTYPES[:6]
 ALGORITHMS = Path(__file__).parent.parent / "csrc" / "plan" / "algorithms.h"
+ALL = tuple(testing.algorithms())
+EXACT = tuple(name for name in ALL if testing.is_exact(name))
 
 
 def refuses(algorithm: str, problem_line: str) -> bool:
@@ -30,7 +33,7 @@ def forced(algorithm: str, problem_line: str):
 
 
 @functools.cache
-def cases(dtypes=DTYPES, results=RESULTS):
+def cases(dtypes=DTYPES, results=RESULTS, algorithms=ALL):
     return [
         pytest.param(
             algorithm, line(name, result, dtype), id=f"{name}-{result}-{dtype}-{algorithm}"
@@ -38,9 +41,18 @@ def cases(dtypes=DTYPES, results=RESULTS):
         for name in PROBLEMS
         for result in results
         for dtype in dtypes
-        for algorithm in testing.algorithms()
+        for algorithm in algorithms
         if not refuses(algorithm, line(name, result, dtype))
     ]
+
+
+def assert_agree(algorithm, actual, expected, problem):
+    """Equal; or, where the algorithm rounds, close, for operands that are small integers."""
+    if algorithm in EXACT:
+        assert torch.equal(actual, expected), problem
+    else:
+        eps = torch.finfo(expected.dtype).eps
+        torch.testing.assert_close(actual, expected, rtol=2 * eps, atol=1e-2)
 
 
 def padded(x: torch.Tensor, p: dict) -> torch.Tensor:
@@ -77,7 +89,7 @@ def native(problem_line: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
     return gradient.conj().resolve_conj().to(dtype)
 
 
-@pytest.mark.parametrize(("algorithm", "problem"), cases())
+@pytest.mark.parametrize(("algorithm", "problem"), cases(algorithms=EXACT))
 def test_equals_the_defining_sum_exactly(algorithm, problem):
     tensors = testing.from_line(problem)
     with testing.algorithm(algorithm):
@@ -105,7 +117,7 @@ def test_rounding_stays_within_its_bound(algorithm, problem):
     exact = in_double(problem, tensors)
     with testing.algorithm(algorithm):
         error = (testing.run(problem, tensors).to(exact.dtype) - exact).abs()
-    assert (error <= testing.error_bound(problem, tensors)).all(), problem
+    assert (error <= testing.error_bound(problem, tensors, algorithm)).all(), problem
 
 
 def in_double(problem, tensors):
@@ -139,7 +151,7 @@ def test_is_linear(name, result, algorithm):
     both = {**one, varied: 2 * one[varied] - 3 * two[varied]}
     with forced(algorithm, problem):
         combined = 2 * testing.run(problem, one) - 3 * testing.run(problem, two)
-        assert torch.equal(testing.run(problem, both), combined), problem
+        assert_agree(algorithm, testing.run(problem, both), combined, problem)
 
 
 @pytest.mark.parametrize("algorithm", testing.algorithms())
@@ -152,9 +164,9 @@ def test_impulse_shows_the_taps(algorithm):
     with testing.algorithm(algorithm):
         y = torch.ops.torchconv.conv(x, w, None, None, one, zero, one, 1, False)
         flipped = torch.ops.torchconv.conv(x, w, None, None, one, zero, one, 1, True)
-    assert torch.equal(y[0, 0, 1:4, 1:4], w[0, 0].flip(0, 1))
-    assert torch.equal(flipped[0, 0, 1:4, 1:4], w[0, 0])
-    assert y.sum() == w.sum()
+    assert_agree(algorithm, y[0, 0, 1:4, 1:4], w[0, 0].flip(0, 1), "impulse")
+    assert_agree(algorithm, flipped[0, 0, 1:4, 1:4], w[0, 0], "impulse, flipped")
+    assert_agree(algorithm, y.sum(), w.sum(), "all of it")
 
 
 @pytest.mark.parametrize("algorithm", testing.algorithms())
@@ -169,7 +181,12 @@ def test_nan_reaches_exactly_what_sees_it(name, algorithm):
     sees = testing.reference(problem, {"input": mark, "weight": tensors["weight"]}) != 0
     tensors["input"][place] = float("nan")
     with forced(algorithm, problem):
-        assert torch.equal(testing.run(problem, tensors).isnan(), sees), problem
+        got = testing.run(problem, tensors).isnan()
+    if algorithm in EXACT or refuses(algorithm, problem):
+        assert torch.equal(got, sees), problem
+    else:  # all that see it, and none outside their tiles of at most 4x4
+        near = F.max_pool2d(sees.float(), 7, 1, 3) > 0
+        assert (got | ~sees).all() and (near | ~got).all(), problem
 
 
 LAYOUTS = {
@@ -197,7 +214,8 @@ def test_any_layout_without_a_copy(name, result, algorithm, layout):
         dense = {k: t.contiguous() for k, t in laid_out.items()}
         before = {k: t.clone() for k, t in laid_out.items()}
         with forced(algorithm, problem):
-            assert torch.equal(testing.run(problem, laid_out), testing.reference(problem, dense))
+            got = testing.run(problem, laid_out)
+        assert_agree(algorithm, got, testing.reference(problem, dense), problem)
         assert all(torch.equal(before[k], t) for k, t in laid_out.items())
 
 
@@ -214,7 +232,7 @@ def test_all_algorithms_are_listed_and_really_run():
     *others, reference = results
     for other in others:
         assert not torch.equal(other, reference)
-        torch.testing.assert_close(other, reference)
+        torch.testing.assert_close(other, reference, rtol=1e-5, atol=1e-4)
 
 
 def test_a_forced_algorithm_that_refuses_says_why():
@@ -246,4 +264,25 @@ def test_scratch_is_bounded_whatever_the_problem(dtype, result):
         for threads in (1, 2, 64):
             plan = _C.plan(f"{result} {dtype} {fields}", threads)
             for candidate in plan.candidates:
-                assert candidate.scratch_bytes <= threads * 2**21, (candidate.name, plan.problem)
+                weights = 0 if candidate.name in EXACT else 2**23  # transformed, for all workers
+                most = threads * 2**21 + weights
+                assert candidate.scratch_bytes <= most, (candidate.name, plan.problem)
+
+
+def test_highest_precision_and_deterministic_mode_leave_only_exact_algorithms():
+    problem = "output float32 batch=8 channels=64>64 input=56x56 kernel=3x3 padding=1x1"
+    assert not testing.is_exact(_C.plan(problem).algorithm)
+    try:
+        torchconv.set_precision("highest")
+        assert testing.is_exact(_C.plan(problem).algorithm)
+        assert refuses("winograd", problem)
+        with testing.algorithm("winograd"):
+            assert _C.plan(problem).algorithm == "winograd"
+        torchconv.set_precision("high")
+        torch.use_deterministic_algorithms(True)
+        assert testing.is_exact(_C.plan(problem).algorithm)
+    finally:
+        torchconv.set_precision("high")
+        torch.use_deterministic_algorithms(False)
+    with pytest.raises(ValueError, match="'medium'"):
+        torchconv.set_precision("medium")

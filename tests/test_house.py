@@ -21,7 +21,13 @@ FLOORS = {
 PER_TARGET = [
     *(
         CSRC / "micro" / name
-        for name in ("simd.h", "kernels_impl.h", "lanes_impl.h", "slide_impl.h")
+        for name in (
+            "simd.h",
+            "kernels_impl.h",
+            "lanes_impl.h",
+            "slide_impl.h",
+            "winograd_impl.h",
+        )
     ),
     *(CSRC / "micro").glob("target_*.cpp"),
 ]
@@ -59,6 +65,7 @@ def test_hot_loops_call_no_inline_library_function(source):
         "micro/kernels_impl.h",
         "micro/lanes_impl.h",
         "micro/slide_impl.h",
+        "micro/winograd_impl.h",
     }
     assert {header for _, header in includes(source)} <= allowed
     assert "std::" not in re.sub(r"//.*", "", source.read_text())

@@ -24,6 +24,7 @@ from torchconv.modules import (
     ConvTranspose3d,
 )
 from torchconv.patch import patch
+from torchconv.precision import get_precision, set_precision
 from torchconv.sizes import num_parameters, output_size
 from torchconv.trace import trace_shapes
 
@@ -42,9 +43,11 @@ __all__ = [
     "conv_transpose3d",
     "convert",
     "explain",
+    "get_precision",
     "kernels",
     "num_parameters",
     "output_size",
     "patch",
+    "set_precision",
     "trace_shapes",
 ]

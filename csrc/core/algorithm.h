@@ -42,6 +42,11 @@ struct Algorithm {
   double (*cost)(const Problem& problem, int threads);
   int64_t (*scratch_bytes)(const Problem& problem, int threads);
   void (*run)(const Problem& problem, const Operands& operands, const Context& context);
+  // 1: it sums the products of the definition themselves. Small integers come out exact, and what
+  // reaches an element, rounding or NaN, comes from what it sees alone. Above 1: it transforms
+  // tiles. An error is at most this many eps times the largest sum of |x| |w| in its channel, and,
+  // like NaN, may come from anything in the element's tile.
+  double error_factor = 1;
 };
 
 }  // namespace torchconv

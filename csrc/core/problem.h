@@ -54,6 +54,7 @@ struct Problem {
   bool flip = false;  // true convolution; already applied to the weight's View, kernels ignore it
   bool bias = false;
   bool channels_last = false;  // how the given activations lie: costs may ask, results do not
+  bool precise = false;  // by no algorithm that rounds more than the definition's own sum does
   int axes = 0;
   int64_t batch = 1;
   int64_t in_channels = 1;
@@ -91,8 +92,9 @@ inline bool operator==(const Problem& a, const Problem& b) {
                 "a new field is to be compared");
   bool equal = a.result == b.result && a.dtype == b.dtype && a.padding_mode == b.padding_mode &&
                a.flip == b.flip && a.bias == b.bias && a.channels_last == b.channels_last &&
-               a.axes == b.axes && a.batch == b.batch && a.in_channels == b.in_channels &&
-               a.out_channels == b.out_channels && a.groups == b.groups;
+               a.precise == b.precise && a.axes == b.axes && a.batch == b.batch &&
+               a.in_channels == b.in_channels && a.out_channels == b.out_channels &&
+               a.groups == b.groups;
   for (int i = 0; equal && i < a.axes; ++i) equal = a.axis[i] == b.axis[i];
   return equal;
 }

@@ -28,6 +28,10 @@ constexpr int kMaxLaneRows = 4;
 constexpr int kMaxTapRows = 4;  // of a block of taps by weight
 constexpr int kMaxTapColumns = 8;
 
+// How an axis is cut into Winograd tiles F(outputs, taps): F(1,1), F(2,3), F(4,3).
+enum class Tile : uint8_t { plain, f2, f4 };
+constexpr int kTiles = 3;
+
 // Elements of a strided tensor, as `rows` lines of `count`: element (r, k) is data[r * row + k *
 // step].
 struct Lines {
@@ -59,6 +63,16 @@ struct Taps {
   int64_t columns;
 };
 
+// Winograd's transforms along one axis (winograd_impl.h), where every element is a vector of
+// channels: element i of line l is the one at l * line + i * step.
+template <typename T>
+struct TileKernels {
+  int points, outputs, taps;
+  using Transform = void (*)(const T* from, int64_t from_step, int64_t from_line, T* to,
+                             int64_t to_step, int64_t to_line, int64_t lines);
+  Transform input, weight, output;  // points -> points, taps -> points, points -> outputs
+};
+
 template <typename T>
 struct Kernels {
   int lanes;    // of one vector
@@ -72,6 +86,8 @@ struct Kernels {
   using Outer = void (*)(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int64_t c_row,
                          const T* start, bool add);
   Outer outer[kMaxRows][kMaxVectors];
+  // The same for A in blocks [depth / lanes][`rows` of the largest tile][lanes].
+  Outer outer_blocks[kMaxRows][kMaxVectors];
 
   // dot[rows - 1][columns - 1]. depth is a multiple of lanes; A and B have rows of a_row and b_row
   // elements. Adds to C.
@@ -134,6 +150,15 @@ struct Kernels {
                      int64_t to_step);
   // to(r, k) = from[r * from_row + k], or += where `add`, converted.
   void (*scatter)(Store store, const T* from, int64_t from_row, bool add, const Lines& to);
+
+  // Up to `lanes` lines become columns: to[k * to_step + r] = from(r, k), converted, and zero from
+  // line from.rows on.
+  void (*turn)(Store store, const Lines& from, T* to, int64_t to_step);
+  // to(r, k) = from[k * from_step + r] + start[r], or += where `add`, converted; up to `lanes`
+  // lines, and as many elements of `start`.
+  void (*turn_back)(Store store, const T* from, int64_t from_step, const T* start, bool add,
+                    const Lines& to);
+  TileKernels<T> tiles[kTiles];
 
   // Flushes denormal numbers to zero on this thread from now on; returns what restore() needs.
   unsigned (*flush_denormals)();

@@ -9,13 +9,29 @@ namespace torchconv::TORCHCONV_TARGET {
 
 #include "micro/simd.h"
 #include "micro/slide_impl.h"
+#include "micro/winograd_impl.h"
 
 constexpr int kRows = TORCHCONV_VECTOR_BYTES == 64 ? 8 : 4;
 constexpr int kVectors = 3;
 constexpr int kDotRows = TORCHCONV_VECTOR_BYTES == 64 ? 4 : 3;
 constexpr int kDotColumns = TORCHCONV_VECTOR_BYTES == 64 ? 6 : 4;
 
-template <typename T, int rows, int vectors>
+// The sums of a tile over `depth`; A[k][i] is a[k * a_step + i * a_row].
+template <int a_step, int a_row, typename T, int rows, int vectors>
+inline void add_products(int64_t depth, const T* a, const T* b, int64_t b_row,
+                         Vec<T> (&sum)[rows][vectors]) {
+  for (int64_t k = 0; k < depth; ++k, a += a_step, b += b_row) {
+    Vec<T> column[vectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j) column[j] = load(b + j * kLanes<T>);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < vectors; ++j) sum[i][j] += column[j] * a[i * a_row];
+  }
+}
+
+template <typename T, int rows, int vectors, bool blocks>
 void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int64_t c_row,
                 const T* start, bool add) {
   constexpr int lanes = kLanes<T>;
@@ -29,14 +45,11 @@ void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int6
       else
         sum[i][j] = Vec<T>{} + (start ? start[i] : T(0));
     }
-  for (int64_t k = 0; k < depth; ++k, a += rows, b += b_row) {
-    Vec<T> column[vectors];
-#pragma GCC unroll 4
-    for (int j = 0; j < vectors; ++j) column[j] = load(b + j * lanes);
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; ++i)
-#pragma GCC unroll 4
-      for (int j = 0; j < vectors; ++j) sum[i][j] += column[j] * a[i];
+  if constexpr (blocks) {
+    for (; depth > 0; depth -= lanes, a += kRows * lanes, b += lanes * b_row)
+      add_products<1, lanes>(depth < lanes ? depth : lanes, a, b, b_row, sum);
+  } else {
+    add_products<rows, 1>(depth, a, b, b_row, sum);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i)
@@ -85,7 +98,7 @@ void gather_lines(const Lines& from, T* to, int64_t to_row) {
 
 // `rows` contiguous lines become the columns of a panel of just as many.
 template <typename T, typename Stored, int rows>
-void turn_lines(const Lines& from, T sign, T* to) {
+void turn_into_panel(const Lines& from, T sign, T* to) {
   constexpr int lanes = kLanes<T>;
   const Stored* line = static_cast<const Stored*>(from.data);
   for (int64_t k = 0; k < from.count; k += lanes, to += rows * lanes) {
@@ -112,7 +125,7 @@ template <typename T, typename Stored>
 void interleave_lines(const Lines& from, T sign, T* to, int64_t to_row, int64_t to_step) {
   const Stored* line = static_cast<const Stored*>(from.data);
   const bool is_panel = to_row == 1 && from.rows == kRows && to_step == kRows;
-  if (is_panel && from.step == 1) return turn_lines<T, Stored, kRows>(from, sign, to);
+  if (is_panel && from.step == 1) return turn_into_panel<T, Stored, kRows>(from, sign, to);
   if (is_panel && from.row == 1 && sign == 1)  // the lines lie side by side: a panel already
     return gather_lines<T, Stored>(Lines{from.data, from.count, from.step, kRows, 1}, to, kRows);
   if (is_panel) {
@@ -193,11 +206,28 @@ void fill_lanes(Kernels<T>* table) {
   table->lanes_dot[rows - 1] = lanes_dot<T, rows>;
   if constexpr (rows > 1) fill_lanes<T, rows - 1>(table);
 }
+
+template <typename T>
+void turn(Store stored, const Lines& from, T* to, int64_t to_step) {
+  with_stored(stored, T(),
+              [&]<typename Stored>(Stored*) { turn_lines<T, Stored>(from, to, to_step); });
+}
+template <typename T>
+void turn_back(Store stored, const T* from, int64_t from_step, const T* start, bool add,
+               const Lines& to) {
+  with_stored(stored, T(), [&]<typename Stored>(Stored*) {
+    turn_back_lines<T, Stored>(from, from_step, start, add, to);
+  });
+}
+
 template <typename T, int rows>
 void fill_outer(Kernels<T>* table) {
-  table->outer[rows - 1][0] = outer_tile<T, rows, 1>;
-  table->outer[rows - 1][1] = outer_tile<T, rows, 2>;
-  table->outer[rows - 1][2] = outer_tile<T, rows, 3>;
+  table->outer[rows - 1][0] = outer_tile<T, rows, 1, false>;
+  table->outer_blocks[rows - 1][0] = outer_tile<T, rows, 1, true>;
+  table->outer[rows - 1][1] = outer_tile<T, rows, 2, false>;
+  table->outer_blocks[rows - 1][1] = outer_tile<T, rows, 2, true>;
+  table->outer[rows - 1][2] = outer_tile<T, rows, 3, false>;
+  table->outer_blocks[rows - 1][2] = outer_tile<T, rows, 3, true>;
   if constexpr (rows > 1) fill_outer<T, rows - 1>(table);
 }
 template <typename T, int rows, int columns>
@@ -230,6 +260,11 @@ Kernels<T> make_kernels() {
   table.gather = gather<T>;
   table.interleave = interleave<T>;
   table.scatter = scatter<T>;
+  table.turn = turn<T>;
+  table.turn_back = turn_back<T>;
+  table.tiles[int(Tile::plain)] = tile_kernels<T, Plain<T>>();
+  table.tiles[int(Tile::f2)] = tile_kernels<T, F2<T>>();
+  table.tiles[int(Tile::f4)] = tile_kernels<T, F4<T>>();
   table.flush_denormals = flush_denormals;
   table.restore_denormals = restore_denormals;
   return table;

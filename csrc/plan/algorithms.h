@@ -6,6 +6,7 @@
 
 #define TORCHCONV_ALGORITHMS(X) \
   X(gemm)                       \
+  X(winograd)                   \
   X(lanes)                      \
   X(direct)                     \
   X(reference)

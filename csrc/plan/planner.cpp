@@ -35,6 +35,13 @@ std::atomic<const Algorithm*>& forced() {
   return algorithm;
 }
 
+// What a caller who forces the algorithm may have, the planner must leave.
+std::string refusal_of(const Algorithm& algorithm, const Problem& problem) {
+  if (problem.precise && algorithm.error_factor > 1)
+    return std::string("highest precision (") + algorithm.name + " rounds more than a plain sum)";
+  return algorithm.refuses(problem);
+}
+
 // By the cost on one thread: the threads must not change the algorithm, or they would change bits.
 const Algorithm* find_best(const Problem& problem) {
   if (const Algorithm* algorithm = forced())
@@ -42,7 +49,7 @@ const Algorithm* find_best(const Problem& problem) {
   const Algorithm* best = nullptr;
   double best_s = 0;
   for (const Algorithm* algorithm : algorithms()) {
-    if (!algorithm->refuses(problem).empty()) continue;
+    if (!refusal_of(*algorithm, problem).empty()) continue;
     const double cost_s = algorithm->cost(problem, 1);
     if (best && cost_s >= best_s) continue;
     best = algorithm;
@@ -111,7 +118,8 @@ Plan explain(const Problem& problem, int threads) {
   plan.algorithm = find_best(problem);
   plan.reason = !plan.algorithm ? refusal(problem) : forced() ? "forced" : "lowest cost";
   for (const Algorithm* algorithm : algorithms()) {
-    Candidate candidate{algorithm, algorithm->refuses(problem), 0, 0};
+    Candidate candidate{algorithm, refusal_of(*algorithm, problem), 0, 0};
+    if (algorithm == forced()) candidate.refusal = algorithm->refuses(problem);
     if (candidate.refusal.empty()) {
       candidate.cost_s = algorithm->cost(problem, threads);
       candidate.scratch_bytes = algorithm->scratch_bytes(problem, threads);

@@ -11,6 +11,7 @@
 #include "plan/planner.h"
 #include "torch/checked.h"
 #include "torch/fast_call.h"
+#include "torch/precision.h"
 
 namespace py = pybind11;
 
@@ -40,6 +41,12 @@ std::vector<std::string> algorithm_names() {
   return names;
 }
 
+double error_factor(const std::string& algorithm) {
+  for (const Algorithm* one : algorithms())
+    if (algorithm == one->name) return one->error_factor;
+  throw py::value_error("no algorithm is named '" + algorithm + "'");
+}
+
 Problem parse_problem(const std::string& line) {
   Problem problem;
   const std::string wrong = from_text(line, &problem);
@@ -48,7 +55,9 @@ Problem parse_problem(const std::string& line) {
 }
 
 PlanRecord plan(const std::string& line, int threads) {
-  const Plan plan = explain(parse_problem(line), threads > 0 ? threads : at::get_num_threads());
+  Problem problem = parse_problem(line);
+  problem.precise = wants_precise();
+  const Plan plan = explain(problem, threads > 0 ? threads : at::get_num_threads());
   PlanRecord record;
   record.problem = to_text(plan.problem);
   if (plan.algorithm) record.algorithm = plan.algorithm->name;
@@ -164,6 +173,9 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   using namespace py::literals;
   bind_plan(module);
   module.def("algorithms", &algorithm_names);
+  module.def("error_factor", &error_factor, "algorithm"_a);
+  module.def("set_highest_precision", &set_highest_precision, "highest"_a);
+  module.def("highest_precision", &highest_precision);
   module.def("target", &target_name);
   module.def("build_info", &build_info);
   module.def("check", &check_call, "result"_a, "dtype"_a, py::kw_only(), "input"_a, "weight"_a,

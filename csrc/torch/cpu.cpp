@@ -12,6 +12,7 @@
 #include "plan/planner.h"
 #include "torch/checked.h"
 #include "torch/ops.h"
+#include "torch/precision.h"
 
 namespace torchconv {
 namespace {
@@ -93,7 +94,8 @@ Tensor on_cpu(c10::DispatchKeySet keys, const Arguments& arguments) {
   require_alike(arguments);
   if (arguments.first.scalar_type() == at::kComplexHalf) return in_complex64(keys, arguments);
 
-  const Problem problem = checked_problem(arguments);
+  Problem problem = checked_problem(arguments);
+  problem.precise = wants_precise();
   // Not at::empty, which would look for a device to allocate on and, in deterministic mode, fill
   // what is written in full anyway.
   Tensor result =

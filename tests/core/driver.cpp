@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -136,6 +137,32 @@ double run(const Algorithm& algorithm, const Problem& p, Tensors* tensors, int r
   return best_s;
 }
 
+double value(DType dtype, const unsigned char* at) {
+  float f;
+  BFloat16 b;
+  Float16 h;
+  if (dtype == DType::bfloat16) return std::memcpy(&b, at, 2), b;
+  if (dtype == DType::float16) return std::memcpy(&h, at, 2), h;
+  return std::memcpy(&f, at, 4), f;
+}
+
+// Equal in every bit; or, where an algorithm rounds more than the definition's sum, within its
+// bound: products are at most 4, and a result stored in 16 bits is rounded once more.
+bool agree(const Algorithm& algorithm, const Problem& p, const Fenced& actual, const Fenced& expected) {
+  if (algorithm.error_factor == 1) return actual.bytes == expected.bytes;
+  const int64_t terms = p.result == Result::weight  ? p.batch * p.output_positions()
+                        : p.result == Result::input ? p.taps() * p.out_channels_per_group()
+                                                    : p.taps() * p.in_channels_per_group();
+  const double eps = p.dtype == DType::bfloat16 ? 0x1p-7 : p.dtype == DType::float16 ? 0x1p-10 : 0x1p-23;
+  for (int64_t i = 0; i < expected.size(); i += element_bytes(p.dtype)) {
+    const double wanted = value(p.dtype, expected.bytes.data() + kGuard + i);
+    const double error = std::abs(value(p.dtype, actual.bytes.data() + kGuard + i) - wanted);
+    const double bound = algorithm.error_factor * 0x1p-23 * 4 * double(terms) + eps * std::abs(wanted);
+    if (!(error <= bound)) return false;
+  }
+  return true;
+}
+
 double dot(const Fenced& a, const Fenced& b) {
   double sum = 0, x, y;
   for (int64_t i = 0; i < a.size(); i += 8) {
@@ -194,7 +221,7 @@ int main(int argc, char** argv) {
       if (!algorithm->refuses(p).empty()) continue;
       Tensors actual = start;
       const double s = run(*algorithm, p, &actual, repetitions, &fenced);
-      const bool equal = actual.of(p.result).bytes == expected.of(p.result).bytes;
+      const bool equal = agree(*algorithm, p, actual.of(p.result), expected.of(p.result));
       failures += !equal || !fenced;
       std::printf("%s %-9s %9.3f ms %7.1f GFLOP/s %s%s\n", equal && fenced ? "ok  " : "FAIL",
                   algorithm->name, 1e3 * s, 2e-9 * p.multiply_adds() / s, to_text(p).c_str(),

@@ -1,0 +1,346 @@
+// winograd, forward. Per pass over as many output channels as its transformed weights allow:
+//
+//     for each strip of output channels:   U = G w,  the weights of each point    all workers
+//     for each block of tiles:             V = Bt x                               one task
+//       for each strip:                      L2
+//         for each point:  M = V U           a matrix product: tiles x channels
+//         y = At M + bias
+//
+// Vectors run along channels, so a tile is anywhere in any image, and what lies along the lines of
+// an NCHW tensor is turned on the way in and out.
+#include "algo/winograd/plan.h"
+#include "core/fold.h"
+
+namespace torchconv::winograd_detail {
+namespace {
+
+constexpr int64_t kStripBytes = 24 << 10;  // of the weights of a product: half an L1 cache
+
+// Taps that run backwards (a true convolution, an input gradient) are read forwards, in whole
+// lines, and turned round by the first step of the transform.
+void straighten(const Problem& p, View* weight, bool* backwards) {
+  int64_t offset = 0;
+  for (int a = 0; a < p.axes; ++a) {
+    backwards[a] = weight->axis[a] < 0 && p.axis[a].kernel_size > 1;
+    if (!backwards[a]) continue;
+    offset += (p.axis[a].kernel_size - 1) * weight->axis[a];
+    weight->axis[a] = -weight->axis[a];
+  }
+  weight->data = static_cast<char*>(weight->data) + offset * element_bytes(p.dtype);
+}
+
+struct Forward {
+  const Problem& p;
+  const Operands& operands;
+  const Plan& plan;
+  bool backwards[kMaxAxes];
+  View straight;
+  Reals input, weight, output;
+  TileTransform to_weights, to_points, to_outputs;
+  int64_t first_tap;  // where the first tap lies among the packed ones
+  float* weights;     // of a pass: [strip][point][depth][strip's channels]
+
+  static View straightened(const Problem& p, View weight, bool* backwards) {
+    straighten(p, &weight, backwards);
+    return weight;
+  }
+
+  Forward(const Problem& problem, const Operands& o, const Plan& winograd_plan, float* shared)
+      : p(problem),
+        operands(o),
+        plan(winograd_plan),
+        straight(straightened(problem, o.weight, backwards)),
+        input(o.input, p.dtype),
+        weight(straight, p.dtype),
+        output(o.output, p.dtype),
+        to_weights(weights_transform()),
+        to_points(points_transform()),
+        to_outputs(outputs_transform()),
+        weights(shared) {}
+
+  TileTransform weights_transform() {
+    int64_t from[kMaxAxes], to[kMaxAxes];
+    packed_steps(plan.axes, plan.lanes, [&](int a) { return plan.axis[a].taps; }, from);
+    packed_steps(plan.axes, plan.weight_plane, [&](int a) { return plan.axis[a].points; }, to);
+    first_tap = 0;
+    for (int a = 0; a < plan.axes; ++a) {
+      if (!backwards[a]) continue;
+      first_tap += (plan.axis[a].taps - 1) * from[a];
+      from[a] = -from[a];
+    }
+    return {plan, TileTransform::weight, from, to};
+  }
+  // Of lines: the sizes of a tile but for the last axis, along which lines go on.
+  void line_steps(int64_t line, int64_t TileAxis::* size, int64_t* step) const {
+    packed_steps(
+        plan.axes, plan.lanes, [&](int a) { return a == plan.last ? line : plan.axis[a].*size; },
+        step);
+  }
+  TileTransform points_transform() const {
+    int64_t from[kMaxAxes], to[kMaxAxes];
+    line_steps(plan.line, &TileAxis::points, from);
+    packed_steps(plan.axes, plan.input_plane, [&](int a) { return plan.axis[a].points; }, to);
+    return {plan, TileTransform::input, from, to};
+  }
+  TileTransform outputs_transform() const {
+    int64_t from[kMaxAxes], to[kMaxAxes];
+    packed_steps(plan.axes, plan.product_plane, [&](int a) { return plan.axis[a].points; }, from);
+    line_steps(plan.output_line, &TileAxis::outputs, to);
+    return {plan, TileTransform::output, from, to};
+  }
+
+  // The weights of input channels [ci, ci + count), output channels [co, co + rows): as
+  // [ci][tap][lanes].
+  void pack_taps(int64_t g, int64_t ci, int64_t count, int64_t co, int64_t rows, float* to) const {
+    const View& stride = weight.stride;
+    const int64_t base = g * stride.group + co * stride.out_channel;
+    for (int64_t r = 0; r < rows; ++r)  // their lines are short, and far from each other
+      for (int64_t k = 0; k < count; ++k)
+        __builtin_prefetch(weight.at(base + r * stride.out_channel + (ci + k) * stride.in_channel));
+    if (stride.in_channel == 1) {  // taps outermost: a line is one tap of all input channels
+      const Grid grid = weight_grid(one_channel(), stride);
+      for_each_run(grid, 0, plan.taps, [&](const Run& run) {
+        for (int64_t k = 0; k < run.count; ++k) {
+          const int64_t offset = base + ci + grid.offset(run) + k * grid.stride[grid.axes - 1];
+          const Lines lines{weight.at(offset), rows, stride.out_channel, count, 1};
+          kernels<float>().turn(weight.store, lines, to + (run.column + k) * plan.lanes,
+                                plan.taps * plan.lanes);
+        }
+      });
+      return;
+    }
+    const Grid grid = weight_grid(p, stride);
+    for_each_run(grid, ci * plan.taps, count * plan.taps, [&](const Run& run) {
+      const Lines lines{weight.at(base + grid.offset(run)), rows, stride.out_channel, run.count,
+                        grid.stride[grid.axes - 1]};
+      kernels<float>().turn(weight.store, lines, to + run.column * plan.lanes, plan.lanes);
+    });
+  }
+  Problem one_channel() const {
+    Problem one = p;
+    one.in_channels = one.groups = 1;
+    return one;
+  }
+
+  // One strip's weights of input channels [ci, ci + lanes).
+  void transform_weights(int64_t g, int64_t strip, int64_t ci, float* to,
+                         const Worker& worker) const {
+    const int64_t count = std::min(plan.lanes, plan.depth - ci);
+    const int64_t begin = plan.strip_begin(strip), end = plan.strip_begin(strip + 1);
+    for (int64_t co = begin; co < end; co += plan.lanes) {
+      const int64_t rows = std::min(plan.lanes, plan.channels - co);
+      pack_taps(g, ci, count, co, rows, worker.taps);
+      for (int64_t k = 0; k < count; ++k)
+        to_weights.apply(worker.taps + first_tap + k * plan.taps * plan.lanes,
+                         to + (ci + k) * plan.strip + co - begin, worker.between);
+    }
+  }
+
+  // Calls f(run) for the runs of tiles of one line of one image.
+  template <typename F>
+  void for_each_tile_run(int64_t first, int64_t count, const F& f) const {
+    const int64_t apart = plan.axis[plan.last].tiles_apart;
+    for_each_run(plan.tiles, first, count, [&](Run run) {
+      int64_t left = run.count;
+      while (left > 0) {
+        run.count = std::min({left, plan.run, apart - run.o[plan.last] % apart});
+        f(run);
+        run.o[plan.last] += run.count;
+        run.column += run.count;
+        left -= run.count;
+      }
+    });
+  }
+
+  // The line number `line` that a run sees, `channels` of it, turned.
+  void pack_line(const Run& run, int64_t line, int64_t offset, int64_t channels, float* to) const {
+    const int64_t count =
+        (run.count - 1) * plan.axis[plan.last].outputs + plan.axis[plan.last].points;
+    for (int a = plan.last; a-- > 0;) {
+      const int64_t i = index(a, run.o[a], line % plan.axis[a].points);
+      if (i < 0) return void(std::fill_n(to, count * plan.lanes, 0.0f));
+      offset += i * input.stride.axis[a];
+      line /= plan.axis[a].points;
+    }
+    const Axis& x = p.axis[plan.last];
+    const int64_t d = plan.axis[plan.last].dilation, step = input.stride.axis[plan.last];
+    const int64_t first = plan.axis[plan.last].origin(run.o[plan.last]) - x.padding;
+    const int64_t most = std::min(x.input_size - 1, reach(plan.last));
+    const int64_t end = first <= most ? std::min(count, (most - first) / d + 1) : 0;
+    const int64_t begin = first < 0 ? std::min(end, ceil_div(-first, d)) : 0;
+    const auto turn = [&](int64_t i, int64_t k, int64_t length) {
+      const Lines lines{input.at(offset + i * step), channels, input.stride.in_channel, length,
+                        length > 1 ? step * d : 1};
+      kernels<float>().turn(input.store, lines, to + k * plan.lanes, plan.lanes);
+    };
+    if (begin < end) turn(first + begin * d, begin, end - begin);
+    for (int64_t k = 0; k < count; ++k) {
+      if (k == begin && begin < end) k = end;
+      if (k >= count) break;
+      const int64_t i = index(plan.last, run.o[plan.last], k);
+      if (i < 0)
+        std::fill_n(to + k * plan.lanes, plan.lanes, 0.0f);
+      else
+        turn(i, k, 1);
+    }
+  }
+  // The largest padded index that an output meets: tiles reach further.
+  int64_t reach(int a) const {
+    const Axis& x = p.axis[a];
+    return x.output_size - 1 - x.padding + (x.kernel_size - 1) * x.dilation;
+  }
+  // The input index of element k of a tile and those after it; -1: a zero.
+  int64_t index(int a, int64_t tile, int64_t k) const {
+    const int64_t v = plan.axis[a].origin(tile) - p.axis[a].padding + k * plan.axis[a].dilation;
+    return v <= reach(a) ? fold(p.padding_mode, v, p.axis[a].input_size) : -1;
+  }
+
+  void transform_input(int64_t g, int64_t first, int64_t count, const Worker& worker) const {
+    for_each_tile_run(first, count, [&](const Run& run) {
+      for (int64_t ci = 0; ci < plan.depth; ci += plan.lanes) {
+        const int64_t offset =
+            run.n * input.stride.batch + g * input.stride.group + ci * input.stride.in_channel;
+        for (int64_t l = 0; l < plan.lines; ++l)
+          pack_line(run, l, offset, std::min(plan.lanes, plan.depth - ci),
+                    worker.lines + l * plan.line * plan.lanes);
+        for (int64_t t = 0; t < run.count; ++t)
+          to_points.apply(worker.lines + t * plan.axis[plan.last].outputs * plan.lanes,
+                          worker.input + plan.position(run.column + t, ci), worker.between);
+      }
+    });
+  }
+
+  void multiply(int64_t tiles, int64_t width, const float* strip_weights,
+                const Worker& worker) const {
+    const Kernels<float>& kernel = kernels<float>();
+    const int64_t chunk = round_down(kStripBytes / (plan.strip * 4), plan.lanes);
+    for (int64_t point = 0; point < plan.points; ++point) {
+      const float* const u = strip_weights + point * plan.weight_plane;
+      const float* const v = worker.input + point * plan.input_plane;
+      float* const m = worker.products + point * plan.product_plane;
+      int64_t k0 = 0;
+      do {
+        const int64_t depth = std::min(chunk, plan.depth - k0);
+        for (int64_t t = 0; t < tiles; t += plan.rows)
+          kernel.outer_blocks[std::min(plan.rows, tiles - t) - 1][width - 1](
+              depth, v + plan.position(t, k0), u + k0 * plan.strip, plan.strip, m + t * plan.strip,
+              plan.strip, nullptr, k0 > 0);
+        k0 += chunk;
+      } while (k0 < plan.depth);
+    }
+  }
+
+  // Output channels [co, co + rows), at column c of the products.
+  void store(int64_t g, int64_t co, int64_t rows, int64_t c, int64_t first, int64_t count,
+             const Worker& worker) const {
+    const TileAxis& along = plan.axis[plan.last];
+    const int64_t step = output.stride.axis[plan.last];
+    for_each_tile_run(first, count, [&](const Run& run) {
+      for (int64_t t = 0; t < run.count; ++t)
+        to_outputs.apply(worker.products + (run.column + t) * plan.strip + c,
+                         worker.sums + t * along.outputs * plan.lanes, worker.between);
+      const int64_t origin = along.origin(run.o[plan.last]);
+      const int64_t length =
+          std::min(run.count * along.outputs,
+                   ceil_div(p.axis[plan.last].output_size - origin, along.dilation));
+      for (int64_t l = 0; l < plan.output_lines; ++l) {
+        int64_t offset = run.n * output.stride.batch + g * output.stride.group +
+                         co * output.stride.out_channel + origin * step;
+        if (!line_offset(run, l, &offset)) continue;
+        const Lines lines{output.at(offset), rows, output.stride.out_channel, length,
+                          step * along.dilation};
+        kernels<float>().turn_back(output.store, worker.sums + l * plan.output_line * plan.lanes,
+                                   plan.lanes, worker.start + c, operands.accumulate, lines);
+      }
+    });
+  }
+  // Adds where a line of a run of tiles lies; false where it lies beyond the output.
+  bool line_offset(const Run& run, int64_t line, int64_t* offset) const {
+    for (int a = plan.last; a-- > 0;) {
+      const TileAxis& t = plan.axis[a];
+      const int64_t o = t.origin(run.o[a]) + line % t.outputs * t.dilation;
+      if (o >= p.axis[a].output_size) return false;
+      *offset += o * output.stride.axis[a];
+      line /= t.outputs;
+    }
+    return true;
+  }
+
+  void pack_start(int64_t g, int64_t co, int64_t count, float* start) const {
+    std::fill_n(start, plan.strip, 0.0f);
+    if (!operands.bias.data) return;
+    const Reals bias(operands.bias, p.dtype);
+    const int64_t offset = g * bias.stride.group + co * bias.stride.out_channel;
+    kernels<float>().gather(bias.store,
+                            Lines{bias.at(offset), 1, 0, count, bias.stride.out_channel}, start,
+                            plan.strip);
+  }
+
+  // One block of tiles by the strips of task `number` of all groups'; `first_strip` is where the
+  // pass begins.
+  void task(int64_t number, int64_t block, const float* task_weights, const Worker& worker) const {
+    const int64_t g = number / plan.tasks_per_group;
+    const int64_t first = block * plan.tiles_per_block;
+    const int64_t count = std::min(plan.tiles_per_block, plan.tile_count - first);
+    transform_input(g, first, count, worker);
+    const int64_t strip = number % plan.tasks_per_group * plan.strips_per_task;
+    for (int64_t s = strip; s < std::min(plan.strips, strip + plan.strips_per_task); ++s) {
+      const int64_t begin = plan.strip_begin(s), end = plan.strip_begin(s + 1);
+      const int64_t channels = std::min(end, plan.channels) - begin;
+      multiply(count, (end - begin) / plan.lanes,
+               task_weights + (s - strip) * plan.strip_elements(), worker);
+      pack_start(g, begin, channels, worker.start);
+      for (int64_t c = 0; c < channels; c += plan.lanes)
+        store(g, begin + c, std::min(plan.lanes, channels - c), c, first, count, worker);
+    }
+  }
+};
+
+}  // namespace
+
+void run_forward(Problem p, Operands operands, const Context& context) {
+  if (writes_nothing(p)) return;
+  simplify(&p, &operands);
+  const Plan plan(p, context.threads);
+  Arena arena{static_cast<char*>(context.scratch)};
+  float* const weights = arena.take<float>(plan.weights_elements());
+  const Forward forward(p, operands, plan, weights);
+  const int64_t apart = worker_bytes(plan);
+  const auto worker_of = [&](int worker) {
+    Arena own{arena.base + arena.used + worker * apart};
+    return Worker(plan, &own);
+  };
+  const int64_t all = p.groups * plan.tasks_per_group;
+  const int64_t task_elements = plan.strips_per_task * plan.strip_elements();
+  const int64_t channel_blocks = ceil_div(plan.depth, plan.lanes);
+  for (int64_t pass = 0; pass < all; pass += plan.tasks_per_pass) {
+    const int64_t numbers = std::min(plan.tasks_per_pass, all - pass);
+    const int64_t strips = numbers * plan.strips_per_task;
+    for_each_task<float>(context, strips * channel_blocks, plan.workers, [&](int64_t t, int w) {
+      const int64_t number = pass + t / channel_blocks / plan.strips_per_task;
+      const int64_t s = t / channel_blocks % plan.strips_per_task +
+                        number % plan.tasks_per_group * plan.strips_per_task;
+      if (s < plan.strips)
+        forward.transform_weights(number / plan.tasks_per_group, s, t % channel_blocks * plan.lanes,
+                                  weights + t / channel_blocks * plan.strip_elements(),
+                                  worker_of(w));
+    });
+    for_each_task<float>(context, numbers * plan.tile_blocks, plan.workers, [&](int64_t t, int w) {
+      const int64_t n = t / plan.tile_blocks;
+      forward.task(pass + n, t % plan.tile_blocks, weights + n * task_elements, worker_of(w));
+    });
+  }
+}
+
+int64_t forward_scratch(const Problem& problem, int threads) {
+  if (writes_nothing(problem)) return 0;
+  Problem p = problem;
+  Operands none;
+  simplify(&p, &none);
+  const Plan plan(p, threads);
+  Arena arena{nullptr};
+  arena.take<float>(plan.weights_elements());
+  return arena.used + plan.workers * worker_bytes(plan);
+}
+
+}  // namespace torchconv::winograd_detail

@@ -1,0 +1,136 @@
+#include "algo/winograd/plan.h"
+
+#include <algorithm>
+
+namespace torchconv::winograd_detail {
+namespace {
+
+// Larger tiles save more products; three axes of F(4,3) would lose too many digits, and two outputs
+// fill no larger tile.
+Tile tile_for(const Axis& x, int tiled_axes) {
+  if (!is_tiled(x)) return Tile::plain;
+  return tiled_axes > 2 || ceil_div(x.output_size, x.dilation) < 3 ? Tile::f2 : Tile::f4;
+}
+
+// A plane ends one cache line off a power of two: the points of a tile, one plane apart, must not
+// fall into one set of the cache.
+int64_t plane_of(int64_t elements, int64_t lanes) { return elements + lanes; }
+
+}  // namespace
+
+Plan::Plan(const Problem& p, int threads) {
+  const Kernels<float>& kernel = kernels<float>();
+  workers = workers_for(p, threads);
+  axes = p.axes;
+  last = axes - 1;
+  lanes = kernel.lanes;
+  rows = kernel.rows;
+  int tiled = 0;
+  for (int a = 0; a < axes; ++a) tiled += is_tiled(p.axis[a]);
+  tiles.axes = axes;
+  for (int a = 0; a < axes; ++a) {
+    const Axis& x = p.axis[a];
+    TileAxis& t = axis[a];
+    t.tile = tile_for(x, tiled);
+    const TileKernels<float>& of = kernel.tiles[int(t.tile)];
+    t.points = of.points;
+    t.outputs = of.outputs;
+    t.taps = of.taps;
+    t.dilation = is_tiled(x) ? x.dilation : 1;
+    const int64_t apart = std::min(t.dilation, x.output_size);
+    t.tiles_apart = ceil_div(ceil_div(x.output_size, t.dilation), t.outputs);
+    tiles.size[a] = apart * t.tiles_apart;
+    tiles.stride[a] = 0;
+    tiles.per_image *= tiles.size[a];
+    points *= t.points;
+    taps *= t.taps;
+    if (a < last) {
+      lines *= t.points;
+      output_lines *= t.outputs;
+    }
+  }
+
+  depth = p.in_channels_per_group();
+  padded_depth = round_up(depth, lanes);
+  channels = p.out_channels_per_group();
+  vectors = ceil_div(channels, lanes);
+  const int64_t vector_bytes =
+      points * std::max<int64_t>(depth, 1) * lanes * int64_t(sizeof(float));
+  strips = ceil_div(vectors, std::clamp<int64_t>(kWeightsBytes / vector_bytes, 1, kernel.vectors));
+  strip = ceil_div(vectors, strips) * lanes;
+  weight_plane = plane_of(depth * strip, lanes);
+
+  tile_count = p.batch * tiles.per_image;
+  const int64_t tile_bytes = points * (padded_depth + strip) * int64_t(sizeof(float));
+  const int64_t most = std::max<int64_t>(kBlockBytes / tile_bytes, rows);
+  tile_blocks = std::max(ceil_div(tile_count, most),
+                         std::min<int64_t>(workers, ceil_div(tile_count, 2 * rows)));
+  tiles_per_block = round_up(ceil_div(tile_count, tile_blocks), rows);
+  tile_blocks = ceil_div(tile_count, tiles_per_block);
+  input_plane = plane_of(tiles_per_block * padded_depth, lanes);
+  product_plane = plane_of(tiles_per_block * strip, lanes);
+
+  const int64_t strip_bytes = strip_elements() * int64_t(sizeof(float));
+  const int64_t most_strips = std::max<int64_t>(kWeightsBytes / strip_bytes, 1);
+  tasks_per_group = ceil_div(strips, most_strips);
+  while (tile_blocks * p.groups * tasks_per_group < workers && tasks_per_group < strips)
+    tasks_per_group = std::min(tasks_per_group * 2, strips);
+  strips_per_task = ceil_div(strips, tasks_per_group);
+  tasks_per_group = ceil_div(strips, strips_per_task);
+  tasks_per_pass =
+      std::clamp<int64_t>(most_strips / strips_per_task, 1, p.groups * tasks_per_group);
+
+  run = std::min({kTilesPerRun, tiles_per_block, axis[last].tiles_apart});
+  line = (run - 1) * axis[last].outputs + axis[last].points;
+  output_line = run * axis[last].outputs;
+}
+
+int64_t worker_bytes(const Plan& plan) {
+  Arena counter{nullptr};
+  Worker(plan, &counter);
+  return counter.used;
+}
+
+TileTransform::TileTransform(const Plan& plan, Stage stage, const int64_t* from_step,
+                             const int64_t* to_step)
+    : passes_(plan.axes), half_(plan.points * plan.lanes) {
+  const auto kernel = [&](int a) -> const TileKernels<float>& {
+    return kernels<float>().tiles[int(plan.axis[a].tile)];
+  };
+  const auto before = [&](int a) { return stage == weight ? kernel(a).taps : kernel(a).points; };
+  const auto after = [&](int a) { return stage == output ? kernel(a).outputs : kernel(a).points; };
+  int64_t from[kMaxAxes], to[kMaxAxes];
+  std::copy_n(from_step, passes_, from);
+  for (int a = 0; a < passes_; ++a) {
+    // Axes up to this one have their new size once it is through.
+    const auto size = [&](int b) { return int64_t(b <= a ? after(b) : before(b)); };
+    if (a == passes_ - 1)
+      std::copy_n(to_step, passes_, to);
+    else
+      packed_steps(passes_, plan.lanes, size, to);
+    Pass& pass = pass_[a];
+    const TileKernels<float>& of = kernel(a);
+    pass.transform = stage == input ? of.input : stage == weight ? of.weight : of.output;
+    pass.from_step = from[a];
+    pass.to_step = to[a];
+    Loop* loop = pass.loop;
+    for (int b = 0; b < passes_; ++b)
+      if (b != a) *loop++ = Loop{size(b), from[b], to[b]};
+    std::copy_n(to, passes_, from);
+  }
+}
+
+void TileTransform::apply(const float* from, float* to, float* between) const {
+  for (int a = 0; a < passes_; ++a) {
+    const Pass& pass = pass_[a];
+    float* const made = a == passes_ - 1 ? to : between + a % 2 * half_;
+    const Loop &lines = pass.loop[0], &middle = pass.loop[1], &outer = pass.loop[2];
+    for (int64_t i = 0; i < outer.count; ++i)
+      for (int64_t j = 0; j < middle.count; ++j)
+        pass.transform(from + i * outer.from + j * middle.from, pass.from_step, lines.from,
+                       made + i * outer.to + j * middle.to, pass.to_step, lines.to, lines.count);
+    from = made;
+  }
+}
+
+}  // namespace torchconv::winograd_detail

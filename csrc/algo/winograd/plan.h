@@ -1,0 +1,111 @@
+// How winograd cuts a forward problem, and the memory that takes.
+#pragma once
+
+#include "micro/pack.h"
+#include "micro/tasks.h"
+
+namespace torchconv::winograd_detail {
+
+constexpr int64_t kWeightsBytes = 8 << 20;  // of transformed weights, shared by all workers
+constexpr int64_t kBlockBytes = 1 << 20;    // of transformed input and products that a task wants
+constexpr int64_t kWorkerBytes = 2 << 20;   // that one worker may need in all
+constexpr int64_t kTilesPerRun = 16;        // gathered at a time: their lines stay in L1
+
+// One axis, cut into tiles. A dilated axis is `dilation` interleaved undilated ones: tile number t
+// is number t % tiles_apart of the outputs t / tiles_apart + dilation * j.
+struct TileAxis {
+  Tile tile = Tile::plain;
+  int64_t points = 1, outputs = 1, taps = 1;
+  int64_t tiles_apart = 1;  // of one of the interleaved problems
+  int64_t dilation = 1;
+
+  // The first output of a tile.
+  int64_t origin(int64_t t) const { return t / tiles_apart + t % tiles_apart * outputs * dilation; }
+};
+
+struct Plan {
+  int workers = 1;
+  int axes = 0, last = 0;
+  TileAxis axis[kMaxAxes];
+  Grid tiles;  // of all images; its strides are unused
+  int64_t points = 1, taps = 1, lines = 1,
+          output_lines = 1;  // of a tile; lines along the last axis
+
+  int64_t lanes, rows;          // of the kernels
+  int64_t depth, padded_depth;  // input channels of a group
+  int64_t channels, vectors;    // output channels of a group
+  int64_t strip, strips;        // channels of the widest strip, strips of a group
+  int64_t strips_per_task, tasks_per_group, tasks_per_pass;
+  int64_t tile_count, tiles_per_block, tile_blocks;
+  int64_t input_plane, weight_plane, product_plane;  // elements of one point's matrix
+  int64_t run, line, output_line;                    // tiles of a run, vectors of its lines
+
+  Plan(const Problem& p, int threads);
+  int64_t strip_begin(int64_t s) const { return vectors * s / strips * lanes; }
+  int64_t strip_elements() const { return points * weight_plane; }
+  int64_t weights_elements() const { return tasks_per_pass * strips_per_task * strip_elements(); }
+  int64_t position(int64_t tile, int64_t channel) const {  // of a vector of the transformed input
+    return tile / rows * rows * padded_depth + channel * rows + tile % rows * lanes;
+  }
+};
+
+// Whether an axis is transformed: three taps. Others have one tap.
+inline bool is_tiled(const Axis& x) { return x.kernel_size == 3; }
+
+struct Worker {
+  float* input;     // [point][tile block][channel block][rows][lanes]
+  float* products;  // [point][tile][strip]
+  float* lines;     // [line][vector] of the input that a run of tiles sees
+  float* sums;      // [line][vector] of the output that it makes
+  float* between;   // what lies between two axes of a transform
+  float* taps;      // [lanes][taps][lanes] of the weight
+  float* start;     // [strip]: the bias
+  Worker(const Plan& plan, Arena* arena) {
+    input = arena->take<float>(plan.points * plan.input_plane);
+    products = arena->take<float>(plan.points * plan.product_plane);
+    lines = arena->take<float>(plan.lines * plan.line * plan.lanes);
+    sums = arena->take<float>(plan.output_lines * plan.output_line * plan.lanes);
+    between = arena->take<float>(2 * plan.points * plan.lanes);
+    taps = arena->take<float>(plan.lanes * plan.taps * plan.lanes);
+    start = arena->take<float>(plan.strip);
+  }
+};
+
+// A transform of a tile, one pass per axis. Every element is a vector of channels; element (i, j,
+// ...) lies at i * step[0] + j * step[1] + ...
+class TileTransform {
+ public:
+  enum Stage { input, weight, output };
+  TileTransform(const Plan& plan, Stage stage, const int64_t* from_step, const int64_t* to_step);
+  // `between` has room for two tiles of points.
+  void apply(const float* from, float* to, float* between) const;
+
+ private:
+  struct Loop {
+    int64_t count = 1, from = 0, to = 0;
+  };
+  struct Pass {
+    TileKernels<float>::Transform transform;
+    int64_t from_step, to_step;
+    Loop loop[kMaxAxes - 1];  // over the other axes, the lines first
+  };
+  int passes_;
+  int64_t half_;
+  Pass pass_[kMaxAxes];
+};
+
+// Row-major steps over sizes, the last of `unit`.
+template <typename Size>
+void packed_steps(int axes, int64_t unit, const Size& size, int64_t* step) {
+  for (int a = axes - 1; a >= 0; --a) {
+    step[a] = unit;
+    unit *= size(a);
+  }
+}
+
+int64_t worker_bytes(const Plan& plan);
+
+void run_forward(Problem problem, Operands operands, const Context& context);
+int64_t forward_scratch(const Problem& problem, int threads);
+
+}  // namespace torchconv::winograd_detail

@@ -1,0 +1,169 @@
+// Winograd's transforms in one dimension, and the turns between lines and vectors of channels.
+//
+// F(m,3) makes m outputs of a 3-tap filter from n = m + 2 products instead of 3 m:
+//
+//     y = At [(G w) * (Bt x)],     Bt: n x n,  G: n x 3,  At: m x n
+//
+// A polynomial of degree n - 2 is known by its values at n - 1 points and its leading coefficient
+// (the point at infinity). At holds the powers of the points p; Bt the coefficients of the products
+// over all other points q of (x - q); G the powers of p over those products at p. After Winograd,
+// Arithmetic Complexity of Computations (1980), and Lavin and Gray, Fast Algorithms for
+// Convolutional Neural Networks (2016). The points of F(2,3) are 0, 1, -1; those of F(4,3) are
+// 0, 1, -1, 1/2, -2, whose products grow less than those of 0, 1, -1, 2, -2.
+//
+// Every lane is a channel, so a transform in more dimensions is this one along each axis in turn.
+
+template <typename T>
+struct Plain {  // an axis of one tap: n = m = 1
+  static constexpr int points = 1, outputs = 1, taps = 1;
+  static void input(const Vec<T>* x, Vec<T>* v) { v[0] = x[0]; }
+  static void weight(const Vec<T>* w, Vec<T>* u) { u[0] = w[0]; }
+  static void output(const Vec<T>* m, Vec<T>* y) { y[0] = m[0]; }
+};
+
+template <typename T>
+struct F2 {
+  static constexpr int points = 4, outputs = 2, taps = 3;
+  static void input(const Vec<T>* x, Vec<T>* v) {
+    v[0] = x[0] - x[2];
+    v[1] = x[2] + x[1];
+    v[2] = x[2] - x[1];
+    v[3] = x[3] - x[1];
+  }
+  static void weight(const Vec<T>* w, Vec<T>* u) {
+    const Vec<T> even = (w[0] + w[2]) * T(0.5), odd = w[1] * T(0.5);
+    u[0] = w[0];
+    u[1] = even + odd;
+    u[2] = even - odd;
+    u[3] = w[2];
+  }
+  static void output(const Vec<T>* m, Vec<T>* y) {
+    y[0] = m[0] + (m[1] + m[2]);
+    y[1] = (m[1] - m[2]) + m[3];
+  }
+};
+
+template <typename T>
+struct F4 {
+  static constexpr int points = 6, outputs = 4, taps = 3;
+  static void input(const Vec<T>* x, Vec<T>* v) {
+    // Of the factors x^2 - 1 (a, b) and x^2 + 3/2 x - 1 (e, f).
+    const Vec<T> a = x[4] - x[2], b = x[3] - x[1], c = x[5] - x[3];
+    const Vec<T> e = x[3] * T(1.5) + a, f = x[2] * T(1.5) + b;
+    v[0] = b * T(1.5) + (a + (x[0] - x[2]));
+    v[1] = e + f;
+    v[2] = e - f;
+    v[3] = b * T(2) + a;
+    v[4] = b * T(-0.5) + a;
+    v[5] = a * T(1.5) + (c - b);
+  }
+  static void weight(const Vec<T>* w, Vec<T>* u) {
+    const Vec<T> even = (w[0] + w[2]) * T(1.0 / 3), odd = w[1] * T(1.0 / 3);
+    u[0] = w[0];
+    u[1] = odd + even;
+    u[2] = odd - even;
+    u[3] = (w[0] + (w[1] * T(0.5) + w[2] * T(0.25))) * T(-16.0 / 15);
+    u[4] = (w[0] + (w[1] * T(-2) + w[2] * T(4))) * T(1.0 / 15);
+    u[5] = w[2];
+  }
+  static void output(const Vec<T>* m, Vec<T>* y) {
+    const Vec<T> sum = m[1] + m[2], difference = m[1] - m[2];
+    y[0] = (m[0] + sum) + (m[3] + m[4]);
+    y[1] = m[3] * T(0.5) + (m[4] * T(-2) + difference);
+    y[2] = m[3] * T(0.25) + (m[4] * T(4) + sum);
+    y[3] = m[3] * T(0.125) + (m[4] * T(-8) + (difference + m[5]));
+  }
+};
+
+template <typename T, int from_size, int to_size, void (*transform)(const Vec<T>*, Vec<T>*)>
+void transform_lines(const T* from, int64_t from_step, int64_t from_line, T* to, int64_t to_step,
+                     int64_t to_line, int64_t lines) {
+  for (int64_t l = 0; l < lines; ++l, from += from_line, to += to_line) {
+    Vec<T> x[from_size], y[to_size];
+#pragma GCC unroll 8
+    for (int i = 0; i < from_size; ++i) x[i] = load(from + i * from_step);
+    transform(x, y);
+#pragma GCC unroll 8
+    for (int i = 0; i < to_size; ++i) store(to + i * to_step, y[i]);
+  }
+}
+
+template <typename T, typename Tile>
+TileKernels<T> tile_kernels() {
+  return {Tile::points,
+          Tile::outputs,
+          Tile::taps,
+          transform_lines<T, Tile::points, Tile::points, Tile::input>,
+          transform_lines<T, Tile::taps, Tile::points, Tile::weight>,
+          transform_lines<T, Tile::points, Tile::outputs, Tile::output>};
+}
+
+// A vector's worth of contiguous lines at a time becomes as many columns: `lanes` vectors each way.
+template <typename T, typename Stored>
+void turn_lines(const Lines& from, T* to, int64_t to_step) {
+  constexpr int lanes = kLanes<T>;
+  const Stored* line = static_cast<const Stored*>(from.data);
+  if (from.step == 1) {
+    for (int64_t k = 0; k < from.count; k += lanes) {
+      const int64_t left = from.count - k;
+      Vec<T> v[lanes];
+#pragma GCC unroll 16
+      for (int r = 0; r < lanes; ++r) {
+        const Stored* at = line + r * from.row + k;
+        v[r] = r >= from.rows ? Vec<T>{}
+               : left < lanes ? load_part<T, Stored>(at, left)
+                              : load_full(at);
+      }
+      zip_all<T, lanes>(v);
+#pragma GCC unroll 16
+      for (int j = 0; j < lanes; ++j)
+        if (j < left) store(to + (k + j) * to_step, v[j]);
+    }
+  } else if (from.row == 1) {
+    for (int64_t k = 0; k < from.count; ++k, line += from.step)
+      store(to + k * to_step,
+            from.rows == lanes ? load_full(line) : load_part<T, Stored>(line, from.rows));
+  } else {
+    for (int64_t k = 0; k < from.count; ++k)
+      for (int r = 0; r < lanes; ++r)
+        to[k * to_step + r] = r < from.rows ? widen(line[r * from.row + k * from.step]) : T(0);
+  }
+}
+
+template <typename T, typename Stored>
+void turn_back_lines(const T* from, int64_t from_step, const T* start, bool add, const Lines& to) {
+  constexpr int lanes = kLanes<T>;
+  Stored* const line = static_cast<Stored*>(to.data);
+  const Vec<T> first = load(start);
+  // Adds to what is there where asked to.
+  const auto put = [&](Stored* at, Vec<T> v, int64_t count) {
+    const Stored* const there = at;
+    if (add) v += count < lanes ? load_part<T, Stored>(there, count) : load_full(there);
+    if (count < lanes)
+      store_part<T, Stored>(at, v, count);
+    else
+      store_full(at, v);
+  };
+  if (to.step == 1) {
+    for (int64_t k = 0; k < to.count; k += lanes) {
+      const int64_t left = to.count - k;
+      Vec<T> v[lanes];
+#pragma GCC unroll 16
+      for (int j = 0; j < lanes; ++j)
+        v[j] = j < left ? load(from + (k + j) * from_step) + first : Vec<T>{};
+      zip_all<T, lanes>(v);
+#pragma GCC unroll 16
+      for (int r = 0; r < lanes; ++r)
+        if (r < to.rows) put(line + r * to.row + k, v[r], left < lanes ? left : lanes);
+    }
+  } else if (to.row == 1) {
+    for (int64_t k = 0; k < to.count; ++k)
+      put(line + k * to.step, load(from + k * from_step) + first, to.rows);
+  } else {
+    for (int64_t k = 0; k < to.count; ++k)
+      for (int64_t r = 0; r < to.rows; ++r) {
+        Stored* const at = line + r * to.row + k * to.step;
+        narrow(from[k * from_step + r] + start[r] + (add ? widen(*at) : T(0)), at);
+      }
+  }
+}
