@@ -78,6 +78,15 @@ void dot_tile(int64_t depth, const T* a, int64_t a_row, const T* b, int64_t b_ro
     for (int j = 0; j < columns; ++j) c[i * c_row + j] += total[i * columns + j];
 }
 
+// The next elements of line r, of which `left` are wanted. Where later lines lie behind them in
+// memory a whole vector is read: a masked load that misses the cache holds up those after it (a
+// cold weight, packed by input, took six times as long).
+template <typename T, typename Stored>
+inline Vec<T> load_within(const Lines& from, int64_t r, const Stored* at, int64_t left) {
+  const int64_t behind = from.row > 0 ? (from.rows - 1 - r) * from.row : 0;
+  return left + behind < kLanes<T> ? load_part<T, Stored>(at, left) : load_full(at);
+}
+
 template <typename T, typename Stored>
 void gather_lines(const Lines& from, T* to, int64_t to_row) {
   constexpr int lanes = kLanes<T>;
@@ -86,7 +95,7 @@ void gather_lines(const Lines& from, T* to, int64_t to_row) {
   for (int64_t r = 0; r < from.rows; ++r, line += from.row, to += to_row) {
     if (from.step == 1) {
       for (int64_t k = 0; k < whole; k += lanes) store<T>(to + k, load_full(line + k));
-      if (rest) store_part<T, T>(to + whole, load_part<T, Stored>(line + whole, rest), rest);
+      if (rest) store_part<T, T>(to + whole, load_within<T>(from, r, line + whole, rest), rest);
     } else if (from.step == 2) {
       for (int64_t k = 0; k < whole; k += lanes) store<T>(to + k, load_even<T>(line + 2 * k));
       for (int64_t k = whole; k < from.count; ++k) to[k] = widen(line[2 * k]);
@@ -107,7 +116,7 @@ void turn_into_panel(const Lines& from, T sign, T* to) {
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
       const Stored* at = line + r * from.row + k;
-      v[r] = (left < lanes ? load_part<T, Stored>(at, left) : load_full(at)) * sign;
+      v[r] = load_within<T>(from, r, at, left) * sign;
     }
     zip_all<T, rows>(v);
     const int64_t elements = left < lanes ? left * rows : lanes * rows;

@@ -80,24 +80,30 @@ struct Worker {
   }
 };
 
-// Packs rows [r, r + count) of W, depth [k0, k1), as [k][row]. Row r is output channel r / planes;
-// of a complex one, plane 0 makes the real and plane 1 the imaginary part of Y:
+// Packs rows [r0, r0 + rows) of W, depth [k0, k1), as panels of [k][row]. Row r is output channel
+// r / planes; of a complex one, plane 0 makes the real and plane 1 the imaginary part of Y:
 //
 //     yr = wr xr - wi xi,    yi = wi xr + wr xi
+//
+// All panels take their piece of a run before the next run is read: by input, the runs are a few
+// taps long, and those of neighbouring rows lie side by side.
 template <typename T>
-void pack_panel(const Problem& p, const Reals& weight, int64_t g, int64_t r, int64_t count,
-                int64_t k0, int64_t k1, T* to) {
+void pack_panels(const Problem& p, const Reals& weight, int64_t g, int64_t r0, int64_t rows,
+                 int64_t k0, int64_t k1, T* to) {
+  const int64_t tile = kernels<T>().rows, planes = weight.planes, row = weight.stride.out_channel;
   const Grid grid = weight_grid(p, weight.stride);
-  const int64_t row = weight.stride.out_channel;
-  const int64_t channel = g * weight.stride.group + r / weight.planes * row;
+  const int64_t channel = g * weight.stride.group + r0 / planes * row;
   for_each_run(grid, k0, k1 - k0, [&](const Run& run) {  // the "image" of a run is its plane
     const int64_t offset = channel + grid.offset(run);
-    for (int q = 0; q < weight.planes; ++q) {
-      const Lines lines{weight.at(offset + (q ^ run.n)), count / weight.planes, row, run.count,
-                        grid.stride[grid.axes - 1]};
-      const T sign = q == 0 && run.n == 1 ? T(-1) : T(1);
-      kernels<T>().interleave(weight.store, lines, sign, to + run.column * count + q, weight.planes,
-                              count);
+    for (int64_t r = 0; r < rows; r += tile) {
+      const int64_t count = std::min(tile, rows - r);
+      T* const panel = to + r * (k1 - k0) + run.column * count;
+      for (int64_t q = 0; q < planes; ++q) {
+        const Lines lines{weight.at(offset + r / planes * row + (q ^ run.n)), count / planes, row,
+                          run.count, grid.stride[grid.axes - 1]};
+        const T sign = q == 0 && run.n == 1 ? T(-1) : T(1);
+        kernels<T>().interleave(weight.store, lines, sign, panel + q, planes, count);
+      }
     }
   });
 }
@@ -229,9 +235,7 @@ struct Forward {
       const int64_t k1 = std::min(plan.depth, k0 + plan.chunk);
       const T* x = input_in_place(b, k0);
       if (!x) pack_input(b, k0, k1, worker.patches);
-      for (int64_t r = 0; r < b.rows; r += kernels<T>().rows)
-        pack_panel(p, weight, b.g, b.r0 + r, std::min<int64_t>(kernels<T>().rows, b.rows - r), k0,
-                   k1, worker.panels + r * (k1 - k0));
+      pack_panels(p, weight, b.g, b.r0, b.rows, k0, k1, worker.panels);
       multiply(b, k1 - k0, x ? x : worker.patches, x ? input.stride.in_channel : plan.columns,
                worker, sums, sums_row, k0 > 0 || (direct && operands.accumulate));
       k0 = k1;
