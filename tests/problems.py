@@ -29,6 +29,18 @@ PROBLEMS = {
     "stride_2_dilation_2": "channels=3>4 input=11x12 kernel=3x3 stride=2x2 dilation=2x2",
     "stride_4_dilation_6": "channels=2>3 input=40 kernel=5 stride=4 dilation=6 padding=7",
     "stride_3_dilation_2": "channels=2>3 input=20x9 kernel=3x4 stride=3x3 dilation=2x2 padding=4x1",
+    # Products added up by input: images and channels that share a task, bands of an image, rows of
+    # a product cut inside a channel, slots that no tap reaches
+    "slots_many_images": "batch=70 channels=9>12 input=5x6 kernel=3x3 stride=2x2 padding=1x1",
+    "slots_many_channels": "batch=3 channels=90>5 input=9x7 kernel=3x3 stride=2x3",
+    "slots_bands": "batch=2 channels=2>3 input=260x150 kernel=5x3 stride=2x2 padding=2x1",
+    "slots_bands_1d": "channels=1>5 input=3000 kernel=64 stride=16 padding=9",
+    "slots_long_taps": "batch=2 channels=2>3 input=900 kernel=300 stride=100",
+    "slots_gaps": "channels=3>4 input=21x19 kernel=2x3 stride=3x4 dilation=1x2 padding=1x0",
+    "slots_crop": "channels=3>4 input=15x13 kernel=3x3 stride=2x2 padding=-2x-1 output=4x5",
+    "slots_flip_3d": "batch=2 channels=2>9 input=5x6x7 kernel=3x2x3 padding=1x0x1 flip=1",
+    "patches": "batch=2 channels=3>8 input=8x12 kernel=4x4 stride=4x4 bias=1",
+    "few_channels": "batch=2 channels=3>16 input=11x37 kernel=3x3 padding=1x1",
     # Padding: one-sided, negative, beyond the kernel; outputs beyond the natural size
     "asymmetric": "channels=3>4 input=6x7 kernel=3x3 padding=2x0 output=7x8",
     "crop": "channels=3>4 input=9x8 kernel=3x3 padding=-2x-1 output=4x5",

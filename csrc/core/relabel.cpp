@@ -60,12 +60,11 @@ Phase edge_phase(const Axis& x, int64_t number) {
   return p;
 }
 
-// Taps whose numbers agree modulo this reach the same residues of the input index.
-int64_t tap_classes(const Axis& x) { return x.stride / std::gcd(x.stride, x.dilation); }
-
 void swap_channels(View* v) { std::swap(v->in_channel, v->out_channel); }
 
 }  // namespace
+
+int64_t tap_classes(const Axis& x) { return x.stride / std::gcd(x.stride, x.dilation); }
 
 int64_t count_phases(const Problem& problem, int a) {
   const Axis& x = problem.axis[a];

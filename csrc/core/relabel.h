@@ -26,6 +26,9 @@ struct Phase {
   bool accumulate = false;  // a fold: these indices have been written before
 };
 
+// Taps whose numbers agree modulo this reach the same residue of the input index.
+int64_t tap_classes(const Axis& axis);
+
 int64_t count_phases(const Problem& problem, int axis);
 Phase phase(const Problem& problem, int axis, int64_t number);
 

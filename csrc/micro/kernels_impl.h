@@ -152,15 +152,20 @@ void scatter_lines(const T* from, int64_t from_row, bool add, const Lines& to) {
   Stored* line = static_cast<Stored*>(to.data);
   const int64_t whole = to.count / kLanes<T> * kLanes<T>, rest = to.count - whole;
   for (int64_t r = 0; r < to.rows; ++r, line += to.row, from += from_row) {
-    if (add) {
+    if (to.step != 1) {
       for (int64_t k = 0; k < to.count; ++k)
-        narrow(widen(line[k * to.step]) + from[k], line + k * to.step);
-    } else if (to.step != 1) {
-      for (int64_t k = 0; k < to.count; ++k) narrow(from[k], line + k * to.step);
-    } else {
-      for (int64_t k = 0; k < whole; k += kLanes<T>) store_full(line + k, load(from + k));
-      if (rest) store_part<T, Stored>(line + whole, load_part<T, T>(from + whole, rest), rest);
+        narrow(add ? widen(line[k * to.step]) + from[k] : from[k], line + k * to.step);
+      continue;
     }
+    for (int64_t k = 0; k < whole; k += kLanes<T>) {
+      const Vec<T> v = load(from + k);
+      const Stored* const at = line + k;
+      store_full(line + k, add ? load_full(at) + v : v);
+    }
+    if (!rest) continue;
+    const Vec<T> v = load_part<T, T>(from + whole, rest);
+    store_part<T, Stored>(line + whole, add ? load_part<T, Stored>(line + whole, rest) + v : v,
+                          rest);
   }
 }
 

@@ -11,16 +11,11 @@
 //
 // Where the output's layout allows, C is the output itself.
 #include "algo/gemm/parts.h"
-#include "core/relabel.h"
-#include "micro/pack.h"
 
 namespace torchconv::gemm_detail {
 namespace {
 
-constexpr int64_t kStripBytes = 36 << 10;   // of X: most of an L1 cache of 32 to 48 kB
-constexpr int64_t kBlockBytes = 256 << 10;  // of X, and of W: together most of an L2 cache
-constexpr int64_t kSumsBytes = 768 << 10;   // of Y
-constexpr int64_t kMostColumns = 512;       // of a block, so that shallow ones leave room for rows
+constexpr int64_t kSumsBytes = 768 << 10;  // of Y
 
 // How a forward problem is cut.
 template <typename T>
@@ -37,9 +32,7 @@ struct ForwardPlan {
     rows = p.out_channels_per_group() * planes;
     depth = p.taps() * p.in_channels_per_group() * planes;
     positions = p.batch * p.output_positions();
-    const int64_t longest = kStripBytes / int64_t(kernel.vectors * kernel.lanes * sizeof(T));
-    chunk = std::max<int64_t>(ceil_div(depth, std::max<int64_t>(ceil_div(depth, longest), 1)), 1);
-
+    chunk = depth_chunk<T>(depth);
     const int64_t chunk_bytes = chunk * int64_t(sizeof(T));
     const int64_t most_columns = std::min(kBlockBytes / chunk_bytes, kMostColumns);
     column_blocks = ceil_div(positions, round_down(most_columns, kernel.lanes));
@@ -208,23 +201,6 @@ struct Forward {
     });
   }
 
-  // The tiles of a block, over one chunk of the depth.
-  void multiply(const Block& b, int64_t depth, const T* x, int64_t x_row, const Worker<T>& worker,
-                T* sums, int64_t sums_row, bool add) const {
-    const Kernels<T>& kernel = kernels<T>();
-    const int64_t vectors = ceil_div(b.count, kernel.lanes);
-    for (int64_t strips = ceil_div(vectors, kernel.vectors), v = 0; strips > 0; --strips) {
-      const int64_t width = ceil_div(vectors - v, strips), column = v * kernel.lanes;
-      for (int64_t r = 0; r < b.rows; r += kernel.rows) {
-        const int64_t rows = std::min<int64_t>(kernel.rows, b.rows - r);
-        kernel.outer[rows - 1][width - 1](depth, worker.panels + r * depth, x + column, x_row,
-                                          sums + r * sums_row + column, sums_row, worker.start + r,
-                                          add);
-      }
-      v += width;
-    }
-  }
-
   void task(const Block& b, const Worker<T>& worker) const {
     T* const direct = output_in_place(b);
     T* const sums = direct ? direct : worker.sums;
@@ -236,8 +212,9 @@ struct Forward {
       const T* x = input_in_place(b, k0);
       if (!x) pack_input(b, k0, k1, worker.patches);
       pack_panels(p, weight, b.g, b.r0, b.rows, k0, k1, worker.panels);
-      multiply(b, k1 - k0, x ? x : worker.patches, x ? input.stride.in_channel : plan.columns,
-               worker, sums, sums_row, k0 > 0 || (direct && operands.accumulate));
+      multiply<T>(b.rows, b.count, k1 - k0, worker.panels, x ? x : worker.patches,
+                  x ? input.stride.in_channel : plan.columns, sums, sums_row, worker.start,
+                  k0 > 0 || (direct && operands.accumulate));
       k0 = k1;
     } while (k0 < plan.depth);
     if (!direct) store(b, worker.sums);

@@ -3,7 +3,8 @@
 //
 //     output   Y[co, (n,o)] = sum over m of  W[co, m] * X[m, (n,o)],      m = (ci, t)
 //     weight   W[co, m]     = sum over (n,o) of  Y[co, (n,o)] * X[m, (n,o)]
-//     input    forward problems over views of the output (core/relabel.h)
+//     input    G[m, (n,o)]  = sum over co of  W[co, m] * Y[co, (n,o)], added up where taps meet; or
+//              forward problems over views of the output (core/relabel.h)
 //
 // After Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008): a strip of
 // X stays in L1 while panels of W stream past it, and sums live in registers (micro/kernels.h).
@@ -15,7 +16,6 @@
 // not depend on the threads.
 #include "algo/gemm/parts.h"
 #include "core/check.h"
-#include "core/relabel.h"
 
 namespace torchconv {
 namespace {
@@ -27,16 +27,25 @@ std::string refuses(const Problem& p) {
   return "";
 }
 
-// The tile at two thirds of its peak, and a gather of every element of X. The rates are those of a
-// 3 GHz machine; only their ratio to the other algorithms' matters.
+bool adds_up_by_input(const Problem& p) { return p.result == Result::input && adds_up(p); }
+
+// The tile at two thirds of its peak, and a gather of every element of X for each tap, shared by
+// the rows of W; or, where products are added up, an addition of every element of G. The rates are
+// those of a 3 GHz machine; only their ratio to the other algorithms' matters.
 double cost(const Problem& p, int threads) {
   const double lanes = in_double(p.dtype) ? kernels<double>().lanes : kernels<float>().lanes;
   const double planes = planes_of(p.dtype);
-  const double gathered =
-      p.multiply_adds() * planes / std::max<int64_t>(p.out_channels_per_group(), 1);
-  const double seconds = p.multiply_adds() * planes * planes / (lanes * 4e9) + gathered / 2e9;
+  const bool adds = adds_up_by_input(p);
+  const int64_t sharing =
+      p.result == Result::input && !adds ? p.in_channels_per_group() : p.out_channels_per_group();
+  const double carried = p.multiply_adds() * planes / double(std::max<int64_t>(sharing, 1));
+  const double seconds =
+      p.multiply_adds() * planes * planes / (lanes * 4e9) + carried / (adds ? 8e9 : 3e9);
   return 1e-6 + seconds / workers_for(p, threads);
 }
+
+// The forward problem that writes zeros over the whole input.
+Problem without_taps(const Problem& p) { return input_as_forward(p, nullptr); }
 
 // Nothing to sum over: the forward problem without depth writes zeros.
 bool is_empty_sum(const Problem& p) { return p.batch * p.output_positions() == 0; }
@@ -45,6 +54,10 @@ template <typename T>
 int64_t scratch_of(const Problem& p, int threads) {
   if (p.result == Result::weight && !is_empty_sum(p))
     return p.out_channels * p.in_channels_per_group() == 0 ? 0 : weight_scratch<T>(p, threads);
+  if (adds_up_by_input(p)) {
+    const int64_t zeros = leaves_gaps(p) ? forward_scratch<T>(without_taps(p), threads) : 0;
+    return std::max(zeros, input_scratch<T>(p, threads));
+  }
   return largest(p, [&](const Problem& forward) { return forward_scratch<T>(forward, threads); });
 }
 
@@ -56,6 +69,12 @@ template <typename T>
 void run_in(const Problem& p, const Operands& operands, const Context& context) {
   if (p.result == Result::weight && !is_empty_sum(p)) {
     if (p.out_channels * p.in_channels_per_group() > 0) run_weight<T>(p, operands, context);
+    return;
+  }
+  if (adds_up_by_input(p)) {
+    if (leaves_gaps(p) && !operands.accumulate)
+      run_forward<T>(without_taps(p), input_as_forward(p, operands, nullptr), context);
+    run_input<T>(p, operands, context);
     return;
   }
   for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {

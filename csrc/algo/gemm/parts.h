@@ -1,19 +1,82 @@
-// What the two halves of gemm offer to gemm.cpp.
+// What the parts of gemm share, and what they offer to gemm.cpp.
 #pragma once
 
+#include <type_traits>
+
+#include "core/relabel.h"
+#include "micro/pack.h"
 #include "micro/tasks.h"
 
 namespace torchconv::gemm_detail {
+
+constexpr int64_t kStripBytes = 36 << 10;   // of B: most of an L1 cache of 32 to 48 kB
+constexpr int64_t kBlockBytes = 256 << 10;  // of A, and of B: together most of an L2 cache
+constexpr int64_t kMostColumns = 512;       // of a block, so that shallow ones leave room for rows
+
+// Memory of the kernels' own type.
+template <typename T>
+constexpr Store kOwnStore = std::is_same_v<T, double> ? Store::f64 : Store::f32;
+
+// The depth is walked in chunks as long as a strip of B allows, and about equal.
+template <typename T>
+int64_t depth_chunk(int64_t depth) {
+  const Kernels<T>& kernel = kernels<T>();
+  const int64_t longest = kStripBytes / int64_t(kernel.vectors * kernel.lanes * sizeof(T));
+  return std::max<int64_t>(ceil_div(depth, std::max<int64_t>(ceil_div(depth, longest), 1)), 1);
+}
+
+// C (+)= A * B over one chunk of the depth: A as panels, one tile high each, that lie one after the
+// other; B as rows of whole vectors. A strip of B stays in L1 while the panels stream past it.
+template <typename T>
+void multiply(int64_t rows, int64_t columns, int64_t depth, const T* a, const T* b, int64_t b_row,
+              T* c, int64_t c_row, const T* start, bool add) {
+  const Kernels<T>& kernel = kernels<T>();
+  const int64_t vectors = ceil_div(columns, kernel.lanes);
+  for (int64_t strips = ceil_div(vectors, kernel.vectors), v = 0; strips > 0; --strips) {
+    const int64_t width = ceil_div(vectors - v, strips), column = v * kernel.lanes;
+    for (int64_t r = 0; r < rows; r += kernel.rows)
+      kernel.outer[std::min<int64_t>(kernel.rows, rows - r) - 1][width - 1](
+          depth, a + r * depth, b + column, b_row, c + r * c_row + column, c_row,
+          start ? start + r : nullptr, add);
+    v += width;
+  }
+}
+
+// The output seen as the input of a 1x1 convolution: its patches are its own elements.
+struct OutputAsInput {
+  Problem problem;
+  Operands operands;
+  OutputAsInput(const Problem& p, const View& output) : problem(p) {
+    problem.padding_mode = PaddingMode::zeros;
+    problem.in_channels = p.out_channels;
+    for (int a = 0; a < p.axes; ++a) {
+      const int64_t size = p.axis[a].output_size;
+      problem.axis[a] = Axis{size, 1, size, 1, 0, 1};
+    }
+    operands.input = operands.output = output;
+    operands.input.in_channel = output.out_channel;
+    simplify(&problem, &operands);
+  }
+};
 
 template <typename T>
 void run_forward(Problem problem, Operands operands, const Context& context);
 template <typename T>
 int64_t forward_scratch(const Problem& problem, int threads);
 
-// Problems with at least one position and one weight.
+// Problems by weight with at least one position and one weight.
 template <typename T>
 void run_weight(Problem problem, Operands operands, const Context& context);
 template <typename T>
 int64_t weight_scratch(const Problem& problem, int threads);
+
+// Whether a problem by input is better made as a product that is added up; then the two below do
+// it. Elements that no tap meets are left alone.
+bool adds_up(const Problem& problem);
+bool leaves_gaps(const Problem& problem);
+template <typename T>
+void run_input(const Problem& problem, const Operands& operands, const Context& context);
+template <typename T>
+int64_t input_scratch(const Problem& problem, int threads);
 
 }  // namespace torchconv::gemm_detail

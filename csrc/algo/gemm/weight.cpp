@@ -3,8 +3,6 @@
 // Rows of Y and of X both run along the positions, so both come out of the same gather, unturned;
 // tiles of dot products keep one vector of partial sums each.
 #include "algo/gemm/parts.h"
-#include "core/relabel.h"
-#include "micro/pack.h"
 
 namespace torchconv::gemm_detail {
 namespace {
@@ -61,23 +59,6 @@ struct WeightWorker {
     patches = arena->take<T>(plan.block_columns() * plan.chunk_row);
     rows = arena->take<T>(kMaxDotRows * plan.chunk_row);
     sums = arena->take<T>(plan.splits == 1 ? plan.block_elements() : 0);
-  }
-};
-
-// The output seen as the input of a 1x1 convolution: its patches are its own elements.
-struct OutputAsInput {
-  Problem problem;
-  Operands operands;
-  OutputAsInput(const Problem& p, const View& output) : problem(p) {
-    problem.padding_mode = PaddingMode::zeros;
-    problem.in_channels = p.out_channels;
-    for (int a = 0; a < p.axes; ++a) {
-      const int64_t size = p.axis[a].output_size;
-      problem.axis[a] = Axis{size, 1, size, 1, 0, 1};
-    }
-    operands.input = operands.output = output;
-    operands.input.in_channel = output.out_channel;
-    simplify(&problem, &operands);
   }
 };
 

@@ -1,0 +1,353 @@
+// gemm, by input: a product without a gather, whose rows are added up where the taps meet.
+//
+//     G[(ci,t), (n,o)] = sum over co of  W[co, ci, t] * Y[co, (n,o)]
+//     X[ci, (n,i)]     = sum over all (t,o) that meet at i of  G[(ci,t), (n,o)]
+//
+// The forward problems of core/relabel.h gather each element of Y for every tap and only Ci rows
+// share it; here each element of G is added once and Co products make it. That is the better way
+// where input channels are few, and where a stride would cut the taps into many small problems.
+//
+// G is never stored whole: a task owns a block of X, some channels of some images or of a band of
+// one, and adds each piece of G to it. With i + padding = stride * u + residue, X is kept as one
+// slot a residue, so that a row of G is added to neighbouring elements:
+//
+//     u = o + floor(t * dilation / stride),    residue = t * dilation mod stride
+#include "algo/gemm/parts.h"
+
+namespace torchconv::gemm_detail {
+namespace {
+
+constexpr int64_t kResultBytes = 512 << 10;  // of X, a block
+constexpr int64_t kRowsWanted = 256;         // of G, which share a piece of Y
+constexpr int64_t kLeastRows = 64;
+constexpr int64_t kTasksWanted = 16;
+constexpr int64_t kDepthAtATime = 16;  // of W: lines that are read side by side
+constexpr int64_t kShortLine = 16;     // makes a gather dear
+
+// One axis of X as slots: tap t adds to slot t % slots from shift(t) on.
+struct SlottedAxis {
+  Axis axis;
+  int64_t slots, length;  // of a slot
+
+  explicit SlottedAxis(const Axis& x) : axis(x) {
+    slots = std::min(tap_classes(x), x.kernel_size);
+    length = x.output_size + shift(x.kernel_size - 1);
+  }
+  int64_t shift(int64_t t) const { return t * axis.dilation / axis.stride; }
+  int64_t residue(int64_t slot) const { return slot * axis.dilation % axis.stride; }
+  // Whether every index of the input lies in a slot.
+  bool covers() const {
+    return slots == axis.stride && axis.padding >= 0 &&
+           (axis.padding + axis.input_size - 1) / axis.stride < length;
+  }
+};
+
+// How a by-input problem is cut. None of it depends on the threads.
+template <typename T>
+struct InputPlan {
+  int workers;
+  int64_t planes, taps, depth, chunk;
+  int64_t channels, channel_blocks, images, image_blocks, band, bands;  // of a block, and blocks
+  int64_t inner[kMaxAxes], image;    // elements of one step along an axis of slots; of all of them
+  int64_t positions, columns, rows;  // of G: of a block, and of a piece of it
+
+  InputPlan(const Problem& p, int threads) {
+    const int64_t lanes = kernels<T>().lanes, tile_rows = kernels<T>().rows;
+    workers = workers_for(p, threads);
+    planes = planes_of(p.dtype);
+    taps = p.taps();
+    depth = p.out_channels_per_group() * planes;
+    chunk = depth_chunk<T>(depth);
+    const SlottedAxis first(p.axis[0]);
+    const int64_t reach = first.length - p.axis[0].output_size;
+    inner[p.axes - 1] = 1;
+    for (int a = p.axes - 1; a > 0; --a) {
+      const SlottedAxis x(p.axis[a]);
+      inner[a - 1] = inner[a] * x.slots * x.length;
+    }
+    const int64_t all = p.in_channels_per_group();
+    channels = std::clamp<int64_t>(kRowsWanted / (taps * planes), 1, all);
+    images = bands = 1;
+    band = first.length;
+    const auto bytes = [&] {
+      return channels * planes * first.slots * band * inner[0] * int64_t(sizeof(T));
+    };
+    const auto tasks = [&] { return p.groups * ceil_div(all, channels) * p.batch * bands; };
+    const auto halve_channels = [&] {
+      if (channels == 1 || channels * taps * planes < 2 * kLeastRows) return false;
+      channels = ceil_div(channels, 2);
+      return true;
+    };
+    const auto halve_band = [&](int64_t least) {
+      if (band <= least) return false;
+      band = ceil_div(band, 2);
+      bands = ceil_div(first.length, band);
+      return true;
+    };
+    while (bytes() > kResultBytes)
+      if (!halve_channels() && !halve_band(1)) break;
+    while (tasks() < kTasksWanted)
+      if (!halve_channels() && !halve_band(8 * (reach + 1))) break;
+    image = first.slots * band * inner[0];
+    const int64_t per_image = p.output_positions();
+    while (bands == 1 && images < p.batch && images * per_image < kMostColumns &&
+           2 * images * bytes() <= kResultBytes && tasks() >= 2 * images * kTasksWanted)
+      images *= 2;
+    images = std::min(images, p.batch);
+    channel_blocks = ceil_div(all, channels);
+    image_blocks = ceil_div(p.batch, images);
+
+    const int64_t lines = std::min(band + reach, p.axis[0].output_size);
+    positions = images * lines * (per_image / p.axis[0].output_size);
+    const int64_t most_columns =
+        round_down(std::min(kBlockBytes / (chunk * int64_t(sizeof(T))), kMostColumns), lanes);
+    columns = round_up(ceil_div(positions, ceil_div(positions, most_columns)), lanes);
+    const int64_t most_rows = kBlockBytes / (std::max(chunk, columns) * int64_t(sizeof(T)));
+    rows = std::min(channels * taps * planes, round_down(most_rows, planes * tile_rows));
+  }
+  int64_t tasks(const Problem& p) const { return p.groups * channel_blocks * image_blocks * bands; }
+};
+
+template <typename T>
+struct InputWorker {
+  T* outputs;  // [chunk][columns] of Y
+  T* panels;   // [rows / tile][chunk][tile] of W
+  T* sums;     // [rows][columns] of G
+  T* result;   // [image][channel][plane][slot][u]... of X
+  InputWorker(const InputPlan<T>& plan, Arena* arena) {
+    outputs = arena->take<T>(plan.chunk * plan.columns);
+    panels = arena->take<T>(plan.rows * plan.chunk);
+    sums = arena->take<T>(plan.rows * plan.columns);
+    result = arena->take<T>(plan.images * plan.channels * plan.planes * plan.image);
+  }
+};
+
+template <typename T>
+struct ByInput {
+  const Problem& p;
+  const Operands& operands;
+  const InputPlan<T>& plan;
+  OutputAsInput y;
+  Reals input, weight, output;
+
+  ByInput(const Problem& problem, const Operands& o, const InputPlan<T>& input_plan)
+      : p(problem),
+        operands(o),
+        plan(input_plan),
+        y(problem, o.output),
+        input(o.input, p.dtype),
+        weight(o.weight, p.dtype),
+        output(y.operands.input, p.dtype) {}
+
+  struct Block {
+    int64_t g, c0, c1, n0, n1, u0, u1;  // channels, images and steps along the first axis of slots
+    int64_t first, count;               // positions that reach them
+  };
+  Block block(int64_t task) const {
+    Block b;
+    b.u0 = task % plan.bands * plan.band;
+    const SlottedAxis x(p.axis[0]);
+    b.u1 = std::min(b.u0 + plan.band, x.length);
+    task /= plan.bands;
+    b.n0 = task % plan.image_blocks * plan.images;
+    b.n1 = std::min(b.n0 + plan.images, p.batch);
+    task /= plan.image_blocks;
+    b.c0 = task % plan.channel_blocks * plan.channels;
+    b.c1 = std::min(b.c0 + plan.channels, p.in_channels_per_group());
+    b.g = task / plan.channel_blocks;
+    const int64_t lines = x.axis.output_size, line = p.output_positions() / lines;
+    const int64_t low = std::max<int64_t>(b.u0 - (x.length - lines), 0);
+    const int64_t high = std::min(b.u1, lines);
+    b.first = (b.n0 * lines + low) * line;
+    b.count = ((b.n1 - b.n0 - 1) * lines + high - low) * line;
+    return b;
+  }
+
+  // Rows [m0, m1) of G, m = (ci, t), over depth [k0, k1) of (plane, co), as panels of [k][row]. Row
+  // (m, q) is the real or the imaginary part, as in the forward problem.
+  void pack_weights(const Block& b, int64_t m0, int64_t m1, int64_t k0, int64_t k1, T* to) const {
+    const Grid grid = weight_grid(p, weight.stride);
+    const int64_t tile = kernels<T>().rows, half = plan.depth / plan.planes;
+    const int64_t rows = (m1 - m0) * plan.planes, depth = k1 - k0;
+    for (int64_t k = k0, end; k < k1; k = end) {
+      end = std::min({k + kDepthAtATime, k1, (k / half + 1) * half});
+      const int64_t plane = k / half;
+      const int64_t channel = b.g * weight.stride.group + k % half * weight.stride.out_channel;
+      for_each_run(grid, m0, m1 - m0, [&](const Run& run) {
+        const int64_t step = grid.stride[grid.axes - 1], stop = run.column + run.count;
+        for (int64_t m = run.column, next; m < stop; m = next) {
+          const int64_t r = m * plan.planes, panel = r / tile * tile;
+          const int64_t width = std::min(tile, rows - panel);
+          next = std::min(stop, (panel + width) / plan.planes);
+          const int64_t offset = channel + grid.offset(run) + (m - run.column) * step;
+          for (int64_t q = 0; q < plan.planes; ++q) {
+            const Lines lines{weight.at(offset + (q ^ plane)), next - m, step, end - k,
+                              weight.stride.out_channel};
+            const T sign = q == 0 && plane == 1 ? T(-1) : T(1);
+            kernels<T>().interleave(weight.store, lines, sign,
+                                    to + panel * depth + (k - k0) * width + r - panel + q,
+                                    plan.planes, width);
+          }
+        }
+      });
+    }
+  }
+
+  // Depth [k0, k1) of Y at positions [first, first + count).
+  void pack_outputs(const Block& b, int64_t k0, int64_t k1, int64_t first, int64_t count,
+                    T* to) const {
+    const int64_t half = plan.depth / plan.planes;
+    for (int64_t k = k0, end; k < k1; k = end) {
+      end = std::min(k1, (k / half + 1) * half);
+      const int64_t co = k % half;
+      pack_patches(y.problem, output, b.g, int(k / half), co, co + end - k, first, count,
+                   to + (k - k0) * plan.columns, plan.columns);
+    }
+  }
+
+  // Adds a piece of G, rows [m0, m1) at positions [first, first + count), to the block of X.
+  void add(const Block& b, int64_t m0, int64_t m1, int64_t first, int64_t count, const T* sums,
+           T* result) const {
+    const Grid grid = output_grid(p);
+    const int64_t channel = plan.planes * plan.image;
+    for (int64_t t = 0; t < plan.taps; ++t) {
+      const int64_t from = ceil_div(std::max<int64_t>(m0 - t, 0), plan.taps);
+      const int64_t until = ceil_div(std::max<int64_t>(m1 - t, 0), plan.taps);
+      if (from >= until) continue;
+      int64_t place[kMaxAxes], shift = 0;  // where output 0 lies along each axis; and in the band
+      for (int64_t a = p.axes - 1, rest = t; a >= 0; --a) {
+        const SlottedAxis x(p.axis[a]);
+        const int64_t tap = rest % x.axis.kernel_size, slot = tap % x.slots;
+        shift = x.shift(tap) - (a == 0 ? b.u0 : 0);
+        place[a] = slot * (a == 0 ? plan.band : x.length) + shift;
+        rest /= x.axis.kernel_size;
+      }
+      const T* const rows = sums + (from * plan.taps + t - m0) * plan.planes * plan.columns;
+      for_each_run(grid, first, count, [&](const Run& run) {
+        // The part of the run inside the band.
+        int64_t begin = 0, end = run.count;
+        const int64_t u = run.o[0] + shift, band = b.u1 - b.u0;
+        if (p.axes == 1) {
+          begin = std::max<int64_t>(begin, -u);
+          end = std::min(end, band - u);
+        } else if (u < 0 || u >= band) {
+          return;
+        }
+        if (begin >= end) return;
+        int64_t offset = (run.n - b.n0) * plan.channels * channel + (from - b.c0) * channel + begin;
+        for (int a = 0; a < p.axes; ++a) offset += (place[a] + run.o[a]) * plan.inner[a];
+        for (int64_t q = 0; q < plan.planes; ++q) {
+          const Lines to{result + offset + q * plan.image, until - from, channel, end - begin, 1};
+          kernels<T>().scatter(kOwnStore<T>, rows + q * plan.columns + run.column + begin,
+                               plan.taps * plan.planes * plan.columns, true, to);
+        }
+      });
+    }
+  }
+
+  // Stores the slots of axis a and of those inside it: `from` in the block, `to` in the input.
+  template <int a = 0>
+  void store(const Block& b, const T* from, int64_t to) const {
+    const SlottedAxis x(p.axis[a]);
+    const int64_t u0 = a == 0 ? b.u0 : 0, u1 = a == 0 ? b.u1 : x.length;
+    const int64_t length = a == 0 ? plan.band : x.length;
+    for (int64_t slot = 0; slot < x.slots; ++slot) {
+      // Step u of the slot is index u * stride - low.
+      const int64_t low = x.axis.padding - x.residue(slot), high = low + x.axis.input_size - 1;
+      const int64_t begin = std::max(u0, low > 0 ? ceil_div(low, x.axis.stride) : 0);
+      const int64_t end = std::min(u1, high < 0 ? 0 : high / x.axis.stride + 1);
+      if (begin >= end) continue;
+      const T* const at = from + (slot * length + begin - u0) * plan.inner[a];
+      const int64_t index = to + (begin * x.axis.stride - low) * input.stride.axis[a];
+      const int64_t step = end - begin > 1 ? x.axis.stride * input.stride.axis[a] : 1;
+      if constexpr (a + 1 < kMaxAxes) {
+        if (a + 1 < p.axes) {
+          for (int64_t u = 0; u < end - begin; ++u)
+            store<a + 1>(b, at + u * plan.inner[a], index + u * step);
+          continue;
+        }
+      }
+      const Lines lines{input.at(index), b.c1 - b.c0, input.stride.in_channel, end - begin, step};
+      kernels<T>().scatter(input.store, at, plan.planes * plan.image, operands.accumulate, lines);
+    }
+  }
+
+  void task(const Block& b, const InputWorker<T>& worker) const {
+    const int64_t image = plan.channels * plan.planes * plan.image;
+    std::fill(worker.result, worker.result + (b.n1 - b.n0) * image, T(0));
+    const int64_t m_end = b.c1 * plan.taps, m_step = plan.rows / plan.planes;
+    for (int64_t m0 = b.c0 * plan.taps; m0 < m_end; m0 += m_step)
+      for (int64_t j = 0; j < b.count; j += plan.columns) {
+        const int64_t m1 = std::min(m_end, m0 + m_step), first = b.first + j;
+        const int64_t rows = (m1 - m0) * plan.planes, count = std::min(plan.columns, b.count - j);
+        for (int64_t k0 = 0; k0 < plan.depth; k0 += plan.chunk) {
+          const int64_t k1 = std::min(plan.depth, k0 + plan.chunk);
+          pack_outputs(b, k0, k1, first, count, worker.outputs);
+          pack_weights(b, m0, m1, k0, k1, worker.panels);
+          multiply<T>(rows, count, k1 - k0, worker.panels, worker.outputs, plan.columns,
+                      worker.sums, plan.columns, nullptr, k0 > 0);
+        }
+        add(b, m0, m1, first, count, worker.sums, worker.result);
+      }
+    for (int64_t n = b.n0; n < b.n1; ++n)
+      for (int64_t q = 0; q < plan.planes; ++q)
+        store(
+            b, worker.result + (n - b.n0) * image + q * plan.image,
+            q + n * input.stride.batch + b.g * input.stride.group + b.c0 * input.stride.in_channel);
+  }
+};
+
+}  // namespace
+
+// The shares of channels were measured at 3x3 and 5x5, for stride 1: at Ci = Co the two are even.
+bool adds_up(const Problem& p) {
+  if (p.padding_mode != PaddingMode::zeros) return false;
+  const double elements = double(p.input_positions()) * double(p.batch) * double(p.in_channels) *
+                          double(p.taps()) * double(p.output_positions()) * double(p.out_channels);
+  if (elements == 0) return false;
+  double bytes = element_bytes(p.dtype);
+  bool strided = false;
+  for (int a = 0; a < p.axes; ++a) {
+    const SlottedAxis x(p.axis[a]);
+    bytes *= double(a == 0 ? x.slots : x.slots * x.length);
+    strided |= p.axis[a].stride > 1;
+  }
+  if (bytes > kResultBytes) return false;
+  const int64_t from = p.out_channels_per_group(), to = p.in_channels_per_group();
+  const bool short_lines = p.axis[p.axes - 1].output_size <= kShortLine;
+  if (p.taps() == 1 && !strided) return false;
+  return strided || 4 * to <= from || (short_lines && to <= from);
+}
+
+bool leaves_gaps(const Problem& p) {
+  for (int a = 0; a < p.axes; ++a)
+    if (!SlottedAxis(p.axis[a]).covers()) return true;
+  return false;
+}
+
+template <typename T>
+void run_input(const Problem& p, const Operands& operands, const Context& context) {
+  const InputPlan<T> plan(p, context.threads);
+  const ByInput<T> by_input(p, operands, plan);
+  Arena counter{nullptr};
+  InputWorker<T>(plan, &counter);
+  for_each_task<T>(context, plan.tasks(p), plan.workers, [&](int64_t task, int worker) {
+    Arena own{static_cast<char*>(context.scratch) + worker * counter.used};
+    by_input.task(by_input.block(task), InputWorker<T>(plan, &own));
+  });
+}
+
+template <typename T>
+int64_t input_scratch(const Problem& p, int threads) {
+  const InputPlan<T> plan(p, threads);
+  Arena arena{nullptr};
+  for (int w = 0; w < plan.workers; ++w) InputWorker<T>(plan, &arena);
+  return arena.used;
+}
+
+template void run_input<float>(const Problem&, const Operands&, const Context&);
+template void run_input<double>(const Problem&, const Operands&, const Context&);
+template int64_t input_scratch<float>(const Problem&, int);
+template int64_t input_scratch<double>(const Problem&, int);
+
+}  // namespace torchconv::gemm_detail
