@@ -1,10 +1,9 @@
 // The hot loops of this machine, as a table of functions over dense panels. T is the type that is
 // computed in: float (for float32, bfloat16, float16 as stored) or double.
 //
-// Two tiles multiply, both with every sum in registers:
+// A tile multiplies with every sum in registers, vectors along j:
 //
-//     outer   C[i][j] (+)= sum over k of A[k][i] * B[k][j]     vectors run along j
-//     dot     C[i][j]  += sum over k of A[i][k] * B[j][k]      vectors run along k
+//     outer   C[i][j] (+)= sum over k of A[k][i] * B[k][j]
 //
 //        A (panel)        B (panel)              C
 //     k +--rows--+     k +-- columns --+     i +-- columns --+
@@ -22,8 +21,6 @@ enum class Store : uint8_t { f32, f64, bf16, f16 };  // what one real number is 
 
 constexpr int kMaxRows = 8;     // of an outer tile, any target
 constexpr int kMaxVectors = 3;  // that its columns are made of
-constexpr int kMaxDotRows = 4;
-constexpr int kMaxDotColumns = 6;
 constexpr int kMaxLaneRows = 4;
 constexpr int kMaxTapRows = 4;  // of a block of taps by weight
 constexpr int kMaxTapColumns = 8;
@@ -78,22 +75,15 @@ struct Kernels {
   int lanes;    // of one vector
   int rows;     // of the largest outer tile
   int vectors;  // of the largest outer tile
-  int dot_rows, dot_columns;
 
   // outer[rows - 1][vectors - 1]. A is packed [depth][rows]; a row of B starts every b_row
-  // elements, a row of C every c_row. C starts from itself where `add`, else from start[i] (zero
-  // where null). C is not read unless `add`.
+  // elements, a row of C every c_row. Sums start from start[i] (zero where null), or, where `add`,
+  // from zero and are added to C. C is not read unless `add`.
   using Outer = void (*)(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int64_t c_row,
                          const T* start, bool add);
   Outer outer[kMaxRows][kMaxVectors];
   // The same for A in blocks [depth / lanes][`rows` of the largest tile][lanes].
   Outer outer_blocks[kMaxRows][kMaxVectors];
-
-  // dot[rows - 1][columns - 1]. depth is a multiple of lanes; A and B have rows of a_row and b_row
-  // elements. Adds to C.
-  using Dot = void (*)(int64_t depth, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c,
-                       int64_t c_row);
-  Dot dot[kMaxDotRows][kMaxDotColumns];
 
   // Taps that slide over lines laid out so that all outputs move together. Forward:
   //

@@ -13,8 +13,6 @@ namespace torchconv::TORCHCONV_TARGET {
 
 constexpr int kRows = TORCHCONV_VECTOR_BYTES == 64 ? 8 : 4;
 constexpr int kVectors = 3;
-constexpr int kDotRows = TORCHCONV_VECTOR_BYTES == 64 ? 4 : 3;
-constexpr int kDotColumns = TORCHCONV_VECTOR_BYTES == 64 ? 6 : 4;
 
 // The sums of a tile over `depth`; A[k][i] is a[k * a_step + i * a_row].
 template <int a_step, int a_row, typename T, int rows, int vectors>
@@ -39,12 +37,7 @@ void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int6
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4
-    for (int j = 0; j < vectors; ++j) {
-      if (add)
-        sum[i][j] = load(c + i * c_row + j * lanes);
-      else
-        sum[i][j] = Vec<T>{} + (start ? start[i] : T(0));
-    }
+    for (int j = 0; j < vectors; ++j) sum[i][j] = Vec<T>{} + (start && !add ? start[i] : T(0));
   if constexpr (blocks) {
     for (; depth > 0; depth -= lanes, a += kRows * lanes, b += lanes * b_row)
       add_products<1, lanes>(depth < lanes ? depth : lanes, a, b, b_row, sum);
@@ -54,28 +47,10 @@ void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int6
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4
-    for (int j = 0; j < vectors; ++j) store(c + i * c_row + j * lanes, sum[i][j]);
-}
-
-template <typename T, int rows, int columns>
-void dot_tile(int64_t depth, const T* a, int64_t a_row, const T* b, int64_t b_row, T* c,
-              int64_t c_row) {
-  Vec<T> sum[rows][columns] = {};
-  for (int64_t k = 0; k < depth; k += kLanes<T>) {
-    Vec<T> row[rows];
-#pragma GCC unroll 4
-    for (int i = 0; i < rows; ++i) row[i] = load(a + i * a_row + k);
-#pragma GCC unroll 8
-    for (int j = 0; j < columns; ++j) {
-      const Vec<T> column = load(b + j * b_row + k);
-#pragma GCC unroll 4
-      for (int i = 0; i < rows; ++i) sum[i][j] += row[i] * column;
+    for (int j = 0; j < vectors; ++j) {
+      T* const at = c + i * c_row + j * lanes;
+      store(at, add ? load(at) + sum[i][j] : sum[i][j]);
     }
-  }
-  T total[(rows * columns + kLanes<T> - 1) / kLanes<T> * kLanes<T>];
-  sum_each<T, rows * columns>(&sum[0][0], total);
-  for (int i = 0; i < rows; ++i)
-    for (int j = 0; j < columns; ++j) c[i * c_row + j] += total[i * columns + j];
 }
 
 // The next elements of line r, of which `left` are wanted. Where later lines lie behind them in
@@ -130,6 +105,31 @@ void turn_into_panel(const Lines& from, T sign, T* to) {
   }
 }
 
+// Up to a vector's lanes of contiguous lines become columns that lie side by side.
+template <typename T, typename Stored>
+void turn_square(const Lines& from, T* to, int64_t to_step) {
+  constexpr int lanes = kLanes<T>;
+  const Stored* line = static_cast<const Stored*>(from.data);
+  for (int64_t k = 0; k < from.count; k += lanes, to += lanes * to_step) {
+    const int64_t left = from.count - k < lanes ? from.count - k : lanes;
+    Vec<T> v[lanes] = {};
+    if (from.rows == lanes && left == lanes) {
+#pragma GCC unroll 16
+      for (int r = 0; r < lanes; ++r) v[r] = load_full(line + r * from.row + k);
+    } else {
+      for (int64_t r = 0; r < from.rows; ++r)
+        v[r] = load_within<T>(from, r, line + r * from.row + k, left);
+    }
+    zip_all<T, lanes>(v);
+    if (from.rows == lanes && left == lanes) {
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes; ++i) store(to + i * to_step, v[i]);
+    } else {
+      for (int64_t i = 0; i < left; ++i) store_part<T, T>(to + i * to_step, v[i], from.rows);
+    }
+  }
+}
+
 template <typename T, typename Stored>
 void interleave_lines(const Lines& from, T sign, T* to, int64_t to_row, int64_t to_step) {
   const Stored* line = static_cast<const Stored*>(from.data);
@@ -141,6 +141,15 @@ void interleave_lines(const Lines& from, T sign, T* to, int64_t to_row, int64_t 
     for (int64_t k = 0; k < from.count; ++k, line += from.step, to += kRows)
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) to[r] = sign * widen(line[r * from.row]);
+    return;
+  }
+  if (to_row == 1 && from.step == 1 && sign == 1 && from.rows > 1 && from.count > 1) {
+    for (int64_t r = 0; r < from.rows; r += kLanes<T>) {
+      const int64_t rows = from.rows - r < kLanes<T> ? from.rows - r : kLanes<T>;
+      turn_square<T, Stored>(
+          Lines{const_cast<Stored*>(line + r * from.row), rows, from.row, from.count, 1}, to + r,
+          to_step);
+    }
     return;
   }
   for (int64_t r = 0; r < from.rows; ++r, line += from.row, to += to_row)
@@ -244,25 +253,13 @@ void fill_outer(Kernels<T>* table) {
   table->outer_blocks[rows - 1][2] = outer_tile<T, rows, 3, true>;
   if constexpr (rows > 1) fill_outer<T, rows - 1>(table);
 }
-template <typename T, int rows, int columns>
-void fill_dot(Kernels<T>* table) {
-  table->dot[rows - 1][columns - 1] = dot_tile<T, rows, columns>;
-  if constexpr (columns > 1)
-    fill_dot<T, rows, columns - 1>(table);
-  else if constexpr (rows > 1)
-    fill_dot<T, rows - 1, kDotColumns>(table);
-}
-
 template <typename T>
 Kernels<T> make_kernels() {
   Kernels<T> table{};
   table.lanes = kLanes<T>;
   table.rows = kRows;
   table.vectors = kVectors;
-  table.dot_rows = kDotRows;
-  table.dot_columns = kDotColumns;
   fill_outer<T, kRows>(&table);
-  fill_dot<T, kDotRows, kDotColumns>(&table);
   table.slide = slide<T>;
   table.lane_rows = kLaneRows;
   fill_lanes<T, kLaneRows>(&table);

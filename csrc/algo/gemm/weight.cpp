@@ -1,19 +1,15 @@
 // gemm, by weight: W[co, m] = sum over (n,o) of Y[co, (n,o)] * X[m, (n,o)], m = (ci, t).
 //
-// Rows of Y and of X both run along the positions, so both come out of the same gather, unturned;
-// tiles of dot products keep one vector of partial sums each.
+// The depth of this product is the positions, along which the gather's rows run: the rows of Y are
+// turned into panels as they are read, those of X, gathered first, into rows of m.
 #include "algo/gemm/parts.h"
 
 namespace torchconv::gemm_detail {
 namespace {
 
-// Of chunk and block, 256 to 1024 and 96 to 384 were tried on ResNet-50's layers: longer chunks
-// cost cache, shorter ones take the sum across lanes too often, narrower blocks pack Y too often.
-constexpr int64_t kChunkPositions = 512;
-constexpr int64_t kColumnsPerBlock = 256;
-constexpr int64_t kSumsBytes = 1 << 20;     // of a block of W
 constexpr int64_t kPartialBytes = 1 << 20;  // of sums kept apart for a split reduction
 constexpr int64_t kTasksWanted = 16;
+constexpr int64_t kLeastChunk = 96;  // where positions are fewer, blocks of W are not larger
 
 // How a weight gradient is cut: rows (output channels) and columns m of W into blocks, and, where
 // these are few, the positions into splits, whose partial sums are added in order at the end. None
@@ -22,42 +18,45 @@ template <typename T>
 struct WeightPlan {
   int workers;
   int64_t planes, rows, columns;  // of one group's W, planes counted
-  int64_t rows_per_block, row_blocks, m_per_block, m_blocks;
+  int64_t rows_per_block, row_blocks, m_per_block, m_blocks, block_row;
   int64_t positions, chunk, chunk_row, chunks, splits;
 
   WeightPlan(const Problem& p, int threads) {
-    const int64_t lanes = kernels<T>().lanes;
+    const Kernels<T>& kernel = kernels<T>();
     workers = workers_for(p, threads);
     planes = planes_of(p.dtype);
     const int64_t m = p.taps() * p.in_channels_per_group();
     rows = p.out_channels_per_group() * planes;
     columns = m * planes;
-    row_blocks = ceil_div(rows, kSumsBytes / (kColumnsPerBlock * int64_t(sizeof(T))));
+    positions = p.batch * p.output_positions();
+    chunk = depth_chunk<T>(positions);
+    chunks = ceil_div(positions, chunk);
+    chunk_row = chunk + kernel.lanes;  // no power of two, or all rows share a set of the cache
+    const int64_t most = kBlockBytes / (std::max(chunk, kLeastChunk) * int64_t(sizeof(T)));
+    row_blocks = ceil_div(rows, round_down(most, 2 * kernel.rows));
     rows_per_block = round_up(ceil_div(rows, row_blocks), 2);
-    m_blocks = ceil_div(columns, kColumnsPerBlock);
+    row_blocks = ceil_div(rows, rows_per_block);
+    m_blocks = ceil_div(columns, round_down(most, 2 * kernel.lanes));
     m_per_block = ceil_div(m, m_blocks);
     m_blocks = ceil_div(m, m_per_block);
-    positions = p.batch * p.output_positions();
-    const int64_t longest = kChunkPositions * int64_t(sizeof(float)) / int64_t(sizeof(T));
-    chunk = round_up(ceil_div(positions, ceil_div(positions, longest)), lanes);
-    chunk_row = chunk + lanes;  // no power of two, or all rows fall into one set of the cache
-    chunks = ceil_div(positions, chunk);
+    block_row = round_up(m_per_block * planes, kernel.lanes);
     const int64_t blocks = p.groups * row_blocks * m_blocks;
-    const int64_t most = kPartialBytes / (p.groups * rows * columns * int64_t(sizeof(T)));
-    splits = std::min({ceil_div(kTasksWanted, blocks), chunks, std::max<int64_t>(most, 1)});
+    const int64_t room = kPartialBytes / (blocks * block_elements() * int64_t(sizeof(T)));
+    splits = std::min({ceil_div(kTasksWanted, blocks), chunks, std::max<int64_t>(room, 1)});
   }
-  int64_t block_columns() const { return m_per_block * planes; }
-  int64_t block_elements() const { return rows_per_block * block_columns(); }
+  int64_t block_elements() const { return rows_per_block * block_row; }
 };
 
 template <typename T>
 struct WeightWorker {
-  T* patches;  // [block_columns][chunk_row] of X
-  T* rows;     // [dot_rows][chunk_row] of Y
-  T* sums;     // [rows_per_block][block_columns] of W
+  T* patches;  // [m_per_block * planes][chunk_row] of X, as gathered
+  T* turned;   // [chunk][block_row] of X
+  T* panels;   // [rows_per_block / tile][chunk][tile] of Y
+  T* sums;     // [rows_per_block][block_row] of W
   WeightWorker(const WeightPlan<T>& plan, Arena* arena) {
-    patches = arena->take<T>(plan.block_columns() * plan.chunk_row);
-    rows = arena->take<T>(kMaxDotRows * plan.chunk_row);
+    patches = arena->take<T>(plan.m_per_block * plan.planes * plan.chunk_row);
+    turned = arena->take<T>(plan.chunk * plan.block_row);
+    panels = arena->take<T>(plan.rows_per_block * plan.chunk);
     sums = arena->take<T>(plan.splits == 1 ? plan.block_elements() : 0);
   }
 };
@@ -66,16 +65,14 @@ template <typename T>
 struct ByWeight {
   const Problem& p;
   const WeightPlan<T>& plan;
-  OutputAsInput y;
   Reals input, weight, output;
 
   ByWeight(const Problem& problem, const Operands& o, const WeightPlan<T>& weight_plan)
       : p(problem),
         plan(weight_plan),
-        y(problem, o.output),
         input(o.input, p.dtype),
         weight(o.weight, p.dtype),
-        output(y.operands.input, p.dtype) {}
+        output(o.output, p.dtype) {}
 
   struct Block {
     int64_t g, r0, r1, m0, m1;  // rows (planes counted) and columns (not) of group g
@@ -87,56 +84,52 @@ struct ByWeight {
             std::min(plan.columns / plan.planes, m + plan.m_per_block)};
   }
 
-  // The tail of each row up to a whole vector, which the tiles read, is zero.
-  void clear_tail(T* rows, int64_t count, int64_t used, int64_t depth) const {
-    for (int64_t r = 0; r < count; ++r)
-      std::fill(rows + r * plan.chunk_row + used, rows + r * plan.chunk_row + depth, T(0));
+  // The block's rows of Y at positions [first, first + count), as panels.
+  void pack_outputs(const Block& b, int64_t first, int64_t count, T* to) const {
+    const int64_t tile = kernels<T>().rows, rows = b.r1 - b.r0, row = output.stride.out_channel;
+    const Grid grid = joined_grid(p, output.stride);
+    for_each_run(grid, first, count, [&](const Run& run) {
+      const int64_t offset = run.n * output.stride.batch + b.g * output.stride.group +
+                             b.r0 / plan.planes * row + grid.offset(run);
+      for (int64_t r = 0; r < rows; r += tile) {
+        const int64_t height = std::min(tile, rows - r);
+        for (int64_t q = 0; q < plan.planes; ++q) {
+          const Lines lines{output.at(offset + r / plan.planes * row + q), height / plan.planes,
+                            row, run.count, grid.stride[grid.axes - 1]};
+          kernels<T>().interleave(output.store, lines, T(1),
+                                  to + r * count + run.column * height + q, plan.planes, height);
+        }
+      }
+    });
   }
 
-  void pack_outputs(const Block& b, int64_t r, int64_t rows, int64_t first, int64_t count,
-                    T* to) const {
-    for (int q = 0; q < plan.planes; ++q)
-      pack_patches(y.problem, output, b.g, q, (r + b.r0) / plan.planes,
-                   (r + b.r0 + rows) / plan.planes, first, count, to + q * plan.chunk_row,
-                   plan.planes * plan.chunk_row);
-  }
-
-  // Adds the products over positions [first, first + count) to the block's sums.
-  void add_chunk(const Block& b, int64_t first, int64_t count,
-                 const WeightWorker<T>& worker) const {
-    const Kernels<T>& kernel = kernels<T>();
-    const int64_t depth = round_up(count, kernel.lanes), m = b.m1 - b.m0, columns = m * plan.planes;
+  // The block's rows of X at these positions, turned.
+  void pack_inputs(const Block& b, int64_t first, int64_t count,
+                   const WeightWorker<T>& worker) const {
+    const int64_t m = b.m1 - b.m0;
     for (int q = 0; q < plan.planes; ++q)
       pack_patches(p, input, b.g, q, b.m0, b.m1, first, count,
                    worker.patches + q * m * plan.chunk_row, plan.chunk_row);
-    clear_tail(worker.patches, columns, count, depth);
-    const int64_t tile_rows = kernel.dot_rows / plan.planes * plan.planes;
-    for (int64_t r = 0; r < b.r1 - b.r0; r += tile_rows) {
-      const int64_t rows = std::min(tile_rows, b.r1 - b.r0 - r);
-      pack_outputs(b, r, rows, first, count, worker.rows);
-      clear_tail(worker.rows, rows, count, depth);
-      for (int64_t c = 0; c < columns; c += kernel.dot_columns) {
-        const int64_t width = std::min<int64_t>(kernel.dot_columns, columns - c);
-        kernel.dot[rows - 1][width - 1](
-            depth, worker.rows, plan.chunk_row, worker.patches + c * plan.chunk_row, plan.chunk_row,
-            worker.sums + r * plan.block_columns() + c, plan.block_columns());
-      }
-    }
+    const Lines lines{worker.patches, m * plan.planes, plan.chunk_row, count, 1};
+    kernels<T>().interleave(kOwnStore<T>, lines, T(1), worker.turned, 1, plan.block_row);
   }
 
   // Split s of a block, into worker.sums.
   void task(const Block& b, int64_t s, const WeightWorker<T>& worker) const {
-    std::fill(worker.sums, worker.sums + plan.block_elements(), T(0));
-    for (int64_t c = plan.chunks * s / plan.splits; c < plan.chunks * (s + 1) / plan.splits; ++c) {
-      const int64_t first = c * plan.chunk;
-      add_chunk(b, first, std::min(plan.chunk, plan.positions - first), worker);
+    const int64_t begin = plan.chunks * s / plan.splits, end = plan.chunks * (s + 1) / plan.splits;
+    for (int64_t c = begin; c < end; ++c) {
+      const int64_t first = c * plan.chunk, count = std::min(plan.chunk, plan.positions - first);
+      pack_inputs(b, first, count, worker);
+      pack_outputs(b, first, count, worker.panels);
+      multiply<T>(b.r1 - b.r0, (b.m1 - b.m0) * plan.planes, count, worker.panels, worker.turned,
+                  plan.block_row, worker.sums, plan.block_row, nullptr, c > begin);
     }
   }
 
   // (yr + i yi)(xr + i xi) from the four real products: the two rows of a channel end up holding
   // the real and the imaginary part in their first m columns.
   void combine_planes(const Block& b, T* sums) const {
-    const int64_t m = b.m1 - b.m0, row = plan.block_columns();
+    const int64_t m = b.m1 - b.m0, row = plan.block_row;
     for (int64_t r = 0; r < b.r1 - b.r0; r += 2, sums += 2 * row)
       for (int64_t j = 0; j < m; ++j) {
         sums[j] -= sums[row + m + j];
@@ -154,8 +147,8 @@ struct ByWeight {
       for (int q = 0; q < plan.planes; ++q) {
         const Lines lines{weight.at(offset + q), (b.r1 - b.r0) / plan.planes, row, run.count,
                           grid.stride[grid.axes - 1]};
-        kernels<T>().scatter(weight.store, sums + q * plan.block_columns() + run.column,
-                             plan.planes * plan.block_columns(), false, lines);
+        kernels<T>().scatter(weight.store, sums + q * plan.block_row + run.column,
+                             plan.planes * plan.block_row, false, lines);
       }
     });
   }
