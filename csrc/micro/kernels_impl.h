@@ -62,9 +62,48 @@ inline Vec<T> load_within(const Lines& from, int64_t r, const Stored* at, int64_
   return left + behind < kLanes<T> ? load_part<T, Stored>(at, left) : load_full(at);
 }
 
+// Up to a vector's lanes of contiguous lines become columns that lie side by side.
+template <typename T, typename Stored>
+void turn_square(const Lines& from, T* to, int64_t to_step) {
+  constexpr int lanes = kLanes<T>;
+  const Stored* line = static_cast<const Stored*>(from.data);
+  for (int64_t k = 0; k < from.count; k += lanes, to += lanes * to_step) {
+    const int64_t left = from.count - k < lanes ? from.count - k : lanes;
+    Vec<T> v[lanes] = {};
+    if (from.rows == lanes && left == lanes) {
+#pragma GCC unroll 16
+      for (int r = 0; r < lanes; ++r) v[r] = load_full(line + r * from.row + k);
+    } else {
+      for (int64_t r = 0; r < from.rows; ++r)
+        v[r] = load_within<T>(from, r, line + r * from.row + k, left);
+    }
+    zip_all<T, lanes>(v);
+    if (from.rows == lanes && left == lanes) {
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes; ++i) store(to + i * to_step, v[i]);
+    } else {
+      for (int64_t i = 0; i < left; ++i) store_part<T, T>(to + i * to_step, v[i], from.rows);
+    }
+  }
+}
+
+// Lines that are contiguous become columns.
+template <typename T, typename Stored>
+void turn_all(const Lines& from, T* to, int64_t to_step) {
+  constexpr int lanes = kLanes<T>;
+  Stored* const line = static_cast<Stored*>(from.data);
+  for (int64_t r = 0; r < from.rows; r += lanes) {
+    const int64_t rows = from.rows - r < lanes ? from.rows - r : lanes;
+    turn_square<T, Stored>(Lines{line + r * from.row, rows, from.row, from.count, 1}, to + r,
+                           to_step);
+  }
+}
+
 template <typename T, typename Stored>
 void gather_lines(const Lines& from, T* to, int64_t to_row) {
   constexpr int lanes = kLanes<T>;
+  if (from.row == 1 && from.step > 1 && 2 * from.rows >= lanes)  // channels innermost
+    return turn_all<T, Stored>(Lines{from.data, from.count, from.step, from.rows, 1}, to, to_row);
   const Stored* line = static_cast<const Stored*>(from.data);
   const int64_t whole = from.count / lanes * lanes, rest = from.count - whole;
   for (int64_t r = 0; r < from.rows; ++r, line += from.row, to += to_row) {
@@ -105,31 +144,6 @@ void turn_into_panel(const Lines& from, T sign, T* to) {
   }
 }
 
-// Up to a vector's lanes of contiguous lines become columns that lie side by side.
-template <typename T, typename Stored>
-void turn_square(const Lines& from, T* to, int64_t to_step) {
-  constexpr int lanes = kLanes<T>;
-  const Stored* line = static_cast<const Stored*>(from.data);
-  for (int64_t k = 0; k < from.count; k += lanes, to += lanes * to_step) {
-    const int64_t left = from.count - k < lanes ? from.count - k : lanes;
-    Vec<T> v[lanes] = {};
-    if (from.rows == lanes && left == lanes) {
-#pragma GCC unroll 16
-      for (int r = 0; r < lanes; ++r) v[r] = load_full(line + r * from.row + k);
-    } else {
-      for (int64_t r = 0; r < from.rows; ++r)
-        v[r] = load_within<T>(from, r, line + r * from.row + k, left);
-    }
-    zip_all<T, lanes>(v);
-    if (from.rows == lanes && left == lanes) {
-#pragma GCC unroll 16
-      for (int i = 0; i < lanes; ++i) store(to + i * to_step, v[i]);
-    } else {
-      for (int64_t i = 0; i < left; ++i) store_part<T, T>(to + i * to_step, v[i], from.rows);
-    }
-  }
-}
-
 template <typename T, typename Stored>
 void interleave_lines(const Lines& from, T sign, T* to, int64_t to_row, int64_t to_step) {
   const Stored* line = static_cast<const Stored*>(from.data);
@@ -143,21 +157,45 @@ void interleave_lines(const Lines& from, T sign, T* to, int64_t to_row, int64_t 
       for (int r = 0; r < kRows; ++r) to[r] = sign * widen(line[r * from.row]);
     return;
   }
-  if (to_row == 1 && from.step == 1 && sign == 1 && from.rows > 1 && from.count > 1) {
-    for (int64_t r = 0; r < from.rows; r += kLanes<T>) {
-      const int64_t rows = from.rows - r < kLanes<T> ? from.rows - r : kLanes<T>;
-      turn_square<T, Stored>(
-          Lines{const_cast<Stored*>(line + r * from.row), rows, from.row, from.count, 1}, to + r,
-          to_step);
-    }
-    return;
-  }
+  if (to_row == 1 && from.step == 1 && sign == 1 && from.rows > 1 && from.count > 1)
+    return turn_all<T, Stored>(from, to, to_step);
   for (int64_t r = 0; r < from.rows; ++r, line += from.row, to += to_row)
     for (int64_t k = 0; k < from.count; ++k) to[k * to_step] = sign * widen(line[k * from.step]);
 }
 
+// Stores a vector at a time the elements of a line that are contiguous in memory, or adds to them.
+template <typename T, typename Stored>
+inline void put(Stored* to, Vec<T> v, bool add, int64_t count) {
+  const Stored* const at = to;
+  if (count < kLanes<T>)
+    store_part<T, Stored>(to, add ? load_part<T, Stored>(at, count) + v : v, count);
+  else
+    store_full(to, add ? load_full(at) + v : v);
+}
+
+// Rows of sums become columns of memory where that is contiguous across them: channels innermost.
+template <typename T, typename Stored>
+void scatter_turned(const T* from, int64_t from_row, bool add, const Lines& to) {
+  constexpr int lanes = kLanes<T>;
+  for (int64_t r = 0; r < to.rows; r += lanes)
+    for (int64_t k = 0; k < to.count; k += lanes) {
+      const int64_t rows = to.rows - r < lanes ? to.rows - r : lanes;
+      const int64_t count = to.count - k < lanes ? to.count - k : lanes;
+      Vec<T> v[lanes] = {};
+      for (int64_t i = 0; i < rows; ++i) {
+        const T* const at = from + (r + i) * from_row + k;
+        v[i] = count < lanes ? load_part<T, T>(at, count) : load(at);
+      }
+      zip_all<T, lanes>(v);
+      Stored* const at = static_cast<Stored*>(to.data) + r + k * to.step;
+      for (int64_t i = 0; i < count; ++i) put<T>(at + i * to.step, v[i], add, rows);
+    }
+}
+
 template <typename T, typename Stored>
 void scatter_lines(const T* from, int64_t from_row, bool add, const Lines& to) {
+  if (to.row == 1 && to.step > 1 && 2 * to.rows >= kLanes<T>)
+    return scatter_turned<T, Stored>(from, from_row, add, to);
   Stored* line = static_cast<Stored*>(to.data);
   const int64_t whole = to.count / kLanes<T> * kLanes<T>, rest = to.count - whole;
   for (int64_t r = 0; r < to.rows; ++r, line += to.row, from += from_row) {
@@ -166,15 +204,8 @@ void scatter_lines(const T* from, int64_t from_row, bool add, const Lines& to) {
         narrow(add ? widen(line[k * to.step]) + from[k] : from[k], line + k * to.step);
       continue;
     }
-    for (int64_t k = 0; k < whole; k += kLanes<T>) {
-      const Vec<T> v = load(from + k);
-      const Stored* const at = line + k;
-      store_full(line + k, add ? load_full(at) + v : v);
-    }
-    if (!rest) continue;
-    const Vec<T> v = load_part<T, T>(from + whole, rest);
-    store_part<T, Stored>(line + whole, add ? load_part<T, Stored>(line + whole, rest) + v : v,
-                          rest);
+    for (int64_t k = 0; k < whole; k += kLanes<T>) put<T>(line + k, load(from + k), add, kLanes<T>);
+    if (rest) put<T>(line + whole, load_part<T, T>(from + whole, rest), add, rest);
   }
 }
 

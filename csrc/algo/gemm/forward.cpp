@@ -78,27 +78,29 @@ struct Worker {
 //
 //     yr = wr xr - wi xi,    yi = wi xr + wr xi
 //
-// All panels take their piece of a run before the next run is read: by input, the runs are a few
-// taps long, and those of neighbouring rows lie side by side.
+// Where rows lie closer in memory than channels of the depth do (by input), all panels take their
+// piece of a run before the next run is read; else panel after panel.
 template <typename T>
 void pack_panels(const Problem& p, const Reals& weight, int64_t g, int64_t r0, int64_t rows,
                  int64_t k0, int64_t k1, T* to) {
   const int64_t tile = kernels<T>().rows, planes = weight.planes, row = weight.stride.out_channel;
   const Grid grid = weight_grid(p, weight.stride);
   const int64_t channel = g * weight.stride.group + r0 / planes * row;
-  for_each_run(grid, k0, k1 - k0, [&](const Run& run) {  // the "image" of a run is its plane
-    const int64_t offset = channel + grid.offset(run);
-    for (int64_t r = 0; r < rows; r += tile) {
-      const int64_t count = std::min(tile, rows - r);
-      T* const panel = to + r * (k1 - k0) + run.column * count;
-      for (int64_t q = 0; q < planes; ++q) {
-        const Lines lines{weight.at(offset + r / planes * row + (q ^ run.n)), count / planes, row,
-                          run.count, grid.stride[grid.axes - 1]};
-        const T sign = q == 0 && run.n == 1 ? T(-1) : T(1);
-        kernels<T>().interleave(weight.store, lines, sign, panel + q, planes, count);
+  const int64_t together = row < weight.stride.in_channel ? rows : tile;
+  for (int64_t begin = 0; begin < rows; begin += together)
+    for_each_run(grid, k0, k1 - k0, [&](const Run& run) {  // the "image" of a run is its plane
+      const int64_t offset = channel + grid.offset(run);
+      for (int64_t r = begin; r < begin + together && r < rows; r += tile) {
+        const int64_t count = std::min(tile, rows - r);
+        T* const panel = to + r * (k1 - k0) + run.column * count;
+        for (int64_t q = 0; q < planes; ++q) {
+          const Lines lines{weight.at(offset + r / planes * row + (q ^ run.n)), count / planes, row,
+                            run.count, grid.stride[grid.axes - 1]};
+          const T sign = q == 0 && run.n == 1 ? T(-1) : T(1);
+          kernels<T>().interleave(weight.store, lines, sign, panel + q, planes, count);
+        }
       }
-    }
-  });
+    });
 }
 
 // The forward problem's tensors and plan, as the tasks see them.
