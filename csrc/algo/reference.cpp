@@ -122,9 +122,9 @@ void forward_any(const Problem& p, const Operands& operands, const Context& cont
 std::string refuses(const Problem&) { return ""; }
 
 // About 2 ns a multiply-add and 10 ns for each tap of each output, measured on 3x3 convolutions.
-double cost(const Problem& p, int threads) {
+double cost(const Problem& p) {
   const double channels = double(std::max<int64_t>(p.in_channels_per_group(), 1));
-  return (2e-9 + 10e-9 / channels) * p.multiply_adds() / workers(p, threads);
+  return (2e-9 + 10e-9 / channels) * p.multiply_adds();
 }
 
 int64_t scratch_bytes(const Problem&, int) { return 0; }

@@ -38,8 +38,9 @@ struct Algorithm {
   // A noun phrase that says why this algorithm cannot do the problem ("int32 (gemm needs a floating
   // dtype)"); empty where it can.
   std::string (*refuses)(const Problem& problem);
-  // Estimated seconds. Only its order against the other algorithms' matters.
-  double (*cost)(const Problem& problem, int threads);
+  // Estimated seconds on one thread: the choice must not depend on the threads, or the bits would.
+  // Only its order against the other algorithms' matters.
+  double (*cost)(const Problem& problem);
   int64_t (*scratch_bytes)(const Problem& problem, int threads);
   void (*run)(const Problem& problem, const Operands& operands, const Context& context);
   // 1: it sums the products of the definition themselves. Small integers come out exact, and what

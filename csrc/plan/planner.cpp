@@ -42,7 +42,6 @@ std::string refusal_of(const Algorithm& algorithm, const Problem& problem) {
   return algorithm.refuses(problem);
 }
 
-// By the cost on one thread: the threads must not change the algorithm, or they would change bits.
 const Algorithm* find_best(const Problem& problem) {
   if (const Algorithm* algorithm = forced())
     return algorithm->refuses(problem).empty() ? algorithm : nullptr;
@@ -50,7 +49,7 @@ const Algorithm* find_best(const Problem& problem) {
   double best_s = 0;
   for (const Algorithm* algorithm : algorithms()) {
     if (!refusal_of(*algorithm, problem).empty()) continue;
-    const double cost_s = algorithm->cost(problem, 1);
+    const double cost_s = algorithm->cost(problem);
     if (best && cost_s >= best_s) continue;
     best = algorithm;
     best_s = cost_s;
@@ -121,7 +120,7 @@ Plan explain(const Problem& problem, int threads) {
     Candidate candidate{algorithm, refusal_of(*algorithm, problem), 0, 0};
     if (algorithm == forced()) candidate.refusal = algorithm->refuses(problem);
     if (candidate.refusal.empty()) {
-      candidate.cost_s = algorithm->cost(problem, threads);
+      candidate.cost_s = algorithm->cost(problem);
       candidate.scratch_bytes = algorithm->scratch_bytes(problem, threads);
     }
     plan.candidates.push_back(candidate);

@@ -75,7 +75,7 @@ double cycles(const Problem& p, double lanes) {
          packed * in * double(p.input_positions()) + 0.3 * out * double(p.output_positions());
 }
 
-double cost(const Problem& p, int threads) {
+double cost(const Problem& p) {
   const double lanes = in_double(p.dtype) ? kernels<double>().lanes : kernels<float>().lanes;
   double sum = 0;
   if (is_by_weight(p))
@@ -83,7 +83,7 @@ double cost(const Problem& p, int threads) {
   else
     for_each_forward(p, Operands{},
                      [&](const Problem& q, const Operands&) { sum += cycles(q, lanes); });
-  return 2e-7 + sum / 4e9 / workers_for(p, threads);
+  return 2e-7 + sum / 4e9;
 }
 
 template <typename T>

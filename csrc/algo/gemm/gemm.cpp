@@ -32,7 +32,7 @@ bool adds_up_by_input(const Problem& p) { return p.result == Result::input && ad
 // The tile at two thirds of its peak, and a gather of every element of X for each tap, shared by
 // the rows of W; or, where products are added up, an addition of every element of G. The rates are
 // those of a 3 GHz machine; only their ratio to the other algorithms' matters.
-double cost(const Problem& p, int threads) {
+double cost(const Problem& p) {
   const double lanes = in_double(p.dtype) ? kernels<double>().lanes : kernels<float>().lanes;
   const double planes = planes_of(p.dtype);
   const bool adds = adds_up_by_input(p);
@@ -41,7 +41,7 @@ double cost(const Problem& p, int threads) {
   const double carried = p.multiply_adds() * planes / double(std::max<int64_t>(sharing, 1));
   const double seconds =
       p.multiply_adds() * planes * planes / (lanes * 4e9) + carried / (adds ? 8e9 : 3e9);
-  return 1e-6 + seconds / workers_for(p, threads);
+  return 1e-6 + seconds;
 }
 
 // The forward problem that writes zeros over the whole input.

@@ -63,13 +63,13 @@ double seconds(const Problem& p) {
   return 1e-6 + p.multiply_adds() * planes * planes / (filled * lanes * 4e9) + vectors * 2.5e-9;
 }
 
-double cost(const Problem& p, int threads) {
+double cost(const Problem& p) {
   double sum = 0;
   if (p.result == Result::weight)
     sum = seconds(p);
   else
     for_each_forward(p, Operands{}, [&](const Problem& f, const Operands&) { sum += seconds(f); });
-  return sum / workers_for(p, threads);
+  return sum;
 }
 
 // No weight to compute, or nothing at all.

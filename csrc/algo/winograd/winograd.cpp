@@ -52,9 +52,9 @@ std::string refuses(const Problem& p) {
 // The products at the rate that gemm's estimate has, and a time per vector of each transform,
 // measured on layers of 64 to 512 channels. Few channels fill a fraction of a vector, few tiles a
 // fraction of a matrix tile.
-double forward_cost(const Problem& p, int threads) {
+double forward_cost(const Problem& p) {
   if (writes_nothing(p)) return 0;
-  const Plan plan(p, threads);
+  const Plan plan(p, 1);
   const double groups = double(p.groups), points = double(plan.points);
   const double lanes = double(plan.lanes), depth = double(plan.depth);
   const double tiles = double(round_up(plan.tile_count, plan.rows));
@@ -62,13 +62,13 @@ double forward_cost(const Problem& p, int threads) {
   const double outputs = double(plan.vectors);
   const double products = tiles * depth * outputs / 4e9;
   const double transforms = tiles * (inputs + outputs) * 2e-9 + depth * outputs * 3e-9;
-  return groups * points * (products + transforms) / plan.workers;
+  return groups * points * (products + transforms);
 }
 
-double cost(const Problem& p, int threads) {
+double cost(const Problem& p) {
   double seconds = 2e-6;
   for_each_forward(p, Operands{}, [&](const Problem& forward, const Operands&) {
-    seconds += forward_cost(forward, threads);
+    seconds += forward_cost(forward);
   });
   return seconds;
 }
