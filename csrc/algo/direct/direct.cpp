@@ -70,9 +70,13 @@ double cycles(const Problem& p, double lanes) {
                           double(std::max<int64_t>(column.output_size, 1));
   const double in = double(p.batch) * double(p.in_channels) * planes;
   const double out = double(p.batch) * double(p.out_channels) * planes;
+  // Lines of several channels leave the L1 cache; short taps and weight gradients wait for memory.
+  const double streamed = p.in_channels_per_group() > 1 ? 1.5 : 1;
+  const double waits = p.axes == 1 || is_by_weight(p) ? 4 : 1;
   const double packed = column.stride == 1 ? 0.3 : 1;
-  return products * (1 / reuse + 0.5 / vectors + 0.3) + 150 * (in + out) +
-         packed * in * double(p.input_positions()) + 0.3 * out * double(p.output_positions());
+  return products * streamed * (1 / reuse + 0.5 / vectors + 0.3) + 150 * (in + out) +
+         waits *
+             (packed * in * double(p.input_positions()) + 0.3 * out * double(p.output_positions()));
 }
 
 double cost(const Problem& p) {

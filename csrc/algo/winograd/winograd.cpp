@@ -60,8 +60,8 @@ double forward_cost(const Problem& p) {
   const double tiles = double(round_up(plan.tile_count, plan.rows));
   const double inputs = double(plan.padded_depth) / lanes * double(plan.tasks_per_group);
   const double outputs = double(plan.vectors);
-  const double products = tiles * depth * outputs / 4e9;
-  const double transforms = tiles * (inputs + outputs) * 2e-9 + depth * outputs * 3e-9;
+  const double products = tiles * depth * outputs / 6e9;
+  const double transforms = tiles * (inputs + outputs) * 3e-9 + depth * outputs * 3e-9;
   return groups * points * (products + transforms);
 }
 
