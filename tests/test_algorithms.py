@@ -15,8 +15,9 @@ from problems import PROBLEMS, RESULTS, line
 import torchconv
 from torchconv import _C, testing
 
-DTYPES = ("float32", "float64", "bfloat16", "float16", "complex64", "complex128", "int32", "uint8")
-FLOATING = DTYPES[:6]
+FLOATING = ("float32", "float64", "bfloat16", "float16", "complex64", "complex128")
+INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
+DTYPES = (*FLOATING, *INTEGERS)
 ALGORITHMS = Path(__file__).parent.parent / "csrc" / "plan" / "algorithms.h"
 ALL = tuple(testing.algorithms())
 EXACT = tuple(name for name in ALL if testing.is_exact(name))
@@ -96,6 +97,21 @@ def test_equals_the_defining_sum_exactly(algorithm, problem):
         assert torch.equal(testing.run(problem, tensors), testing.reference(problem, tensors)), (
             problem
         )
+
+
+@pytest.mark.parametrize("algorithm", testing.algorithms())
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("result", RESULTS)
+@pytest.mark.parametrize("name", ["deep", "depthwise", "wide_blocks", "stride_2", "reflect"])
+def test_whole_numbers_wrap(name, result, dtype, algorithm):
+    problem = line(name, result, dtype)
+    limits = torch.iinfo(getattr(torch, dtype))
+    tensors = {
+        k: torch.randint(limits.min, limits.max, t.shape, dtype=t.dtype)
+        for k, t in testing.from_line(problem).items()
+    }
+    with forced(algorithm, problem):
+        assert torch.equal(testing.run(problem, tensors), testing.reference(problem, tensors))
 
 
 # torch has no empty sums, and would make the padded input.
@@ -236,8 +252,9 @@ def test_all_algorithms_are_listed_and_really_run():
 
 
 def test_a_forced_algorithm_that_refuses_says_why():
-    x = torch.ones(1, 1, 3, dtype=torch.int32)
-    with testing.algorithm("gemm"), pytest.raises(RuntimeError, match=r"gemm was forced .*int32"):
+    x = torch.ones(1, 20000, 1)
+    reason = "direct was forced but refuses: 20000 taps"
+    with testing.algorithm("direct"), pytest.raises(RuntimeError, match=reason):
         torch.ops.torchconv.conv(x, x, None, None, [1], [0], [1], 1, False)
 
 

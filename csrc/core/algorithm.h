@@ -35,8 +35,8 @@ struct Context {
 
 struct Algorithm {
   const char* name;
-  // A noun phrase that says why this algorithm cannot do the problem ("int32 (gemm needs a floating
-  // dtype)"); empty where it can.
+  // A noun phrase that says why this algorithm cannot do the problem ("stride 2 (winograd needs
+  // 1)"); empty where it can.
   std::string (*refuses)(const Problem& problem);
   // Estimated seconds on one thread: the choice must not depend on the threads, or the bits would.
   // Only its order against the other algorithms' matters.

@@ -1,5 +1,6 @@
 // The hot loops of this machine, as a table of functions over dense panels. T is the type that is
-// computed in: float (for float32, bfloat16, float16 as stored) or double.
+// computed in: float (for float32, bfloat16, float16 as stored), double, or for whole numbers, which
+// wrap, the narrowest of uint16_t, uint32_t and uint64_t that holds them.
 //
 // A tile multiplies with every sum in registers, vectors along j:
 //
@@ -17,7 +18,8 @@
 
 namespace torchconv {
 
-enum class Store : uint8_t { f32, f64, bf16, f16 };  // what one real number is in memory
+// What one real number is in memory.
+enum class Store : uint8_t { f32, f64, bf16, f16, u8, i8, i16, i32, i64 };
 
 constexpr int kMaxRows = 8;     // of an outer tile, any target
 constexpr int kMaxVectors = 3;  // that its columns are made of
@@ -153,6 +155,15 @@ struct Kernels {
   // Flushes denormal numbers to zero on this thread from now on; returns what restore() needs.
   unsigned (*flush_denormals)();
   void (*restore_denormals)(unsigned state);
+};
+
+// All of them, of one target.
+struct Tables {
+  Kernels<float> f32;
+  Kernels<double> f64;
+  Kernels<uint16_t> u16;
+  Kernels<uint32_t> u32;
+  Kernels<uint64_t> u64;
 };
 
 template <typename T>

@@ -37,7 +37,7 @@ void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int6
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4
-    for (int j = 0; j < vectors; ++j) sum[i][j] = Vec<T>{} + (start && !add ? start[i] : T(0));
+    for (int j = 0; j < vectors; ++j) sum[i][j] = splat<T>(start && !add ? start[i] : T(0));
   if constexpr (blocks) {
     for (; depth > 0; depth -= lanes, a += kRows * lanes, b += lanes * b_row)
       add_products<1, lanes>(depth < lanes ? depth : lanes, a, b, b_row, sum);
@@ -59,7 +59,7 @@ void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int6
 template <typename T, typename Stored>
 inline Vec<T> load_within(const Lines& from, int64_t r, const Stored* at, int64_t left) {
   const int64_t behind = from.row > 0 ? (from.rows - 1 - r) * from.row : 0;
-  return left + behind < kLanes<T> ? load_part<T, Stored>(at, left) : load_full(at);
+  return left + behind < kLanes<T> ? load_part<T, Stored>(at, left) : load_full<T>(at);
 }
 
 // Up to a vector's lanes of contiguous lines become columns that lie side by side.
@@ -72,7 +72,7 @@ void turn_square(const Lines& from, T* to, int64_t to_step) {
     Vec<T> v[lanes] = {};
     if (from.rows == lanes && left == lanes) {
 #pragma GCC unroll 16
-      for (int r = 0; r < lanes; ++r) v[r] = load_full(line + r * from.row + k);
+      for (int r = 0; r < lanes; ++r) v[r] = load_full<T>(line + r * from.row + k);
     } else {
       for (int64_t r = 0; r < from.rows; ++r)
         v[r] = load_within<T>(from, r, line + r * from.row + k, left);
@@ -108,13 +108,13 @@ void gather_lines(const Lines& from, T* to, int64_t to_row) {
   const int64_t whole = from.count / lanes * lanes, rest = from.count - whole;
   for (int64_t r = 0; r < from.rows; ++r, line += from.row, to += to_row) {
     if (from.step == 1) {
-      for (int64_t k = 0; k < whole; k += lanes) store<T>(to + k, load_full(line + k));
+      for (int64_t k = 0; k < whole; k += lanes) store<T>(to + k, load_full<T>(line + k));
       if (rest) store_part<T, T>(to + whole, load_within<T>(from, r, line + whole, rest), rest);
     } else if (from.step == 2) {
       for (int64_t k = 0; k < whole; k += lanes) store<T>(to + k, load_even<T>(line + 2 * k));
-      for (int64_t k = whole; k < from.count; ++k) to[k] = widen(line[2 * k]);
+      for (int64_t k = whole; k < from.count; ++k) to[k] = widen<T>(line[2 * k]);
     } else {
-      for (int64_t k = 0; k < from.count; ++k) to[k] = widen(line[k * from.step]);
+      for (int64_t k = 0; k < from.count; ++k) to[k] = widen<T>(line[k * from.step]);
     }
   }
 }
@@ -154,13 +154,13 @@ void interleave_lines(const Lines& from, T sign, T* to, int64_t to_row, int64_t 
   if (is_panel) {
     for (int64_t k = 0; k < from.count; ++k, line += from.step, to += kRows)
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) to[r] = sign * widen(line[r * from.row]);
+      for (int r = 0; r < kRows; ++r) to[r] = sign * widen<T>(line[r * from.row]);
     return;
   }
   if (to_row == 1 && from.step == 1 && sign == 1 && from.rows > 1 && from.count > 1)
     return turn_all<T, Stored>(from, to, to_step);
   for (int64_t r = 0; r < from.rows; ++r, line += from.row, to += to_row)
-    for (int64_t k = 0; k < from.count; ++k) to[k * to_step] = sign * widen(line[k * from.step]);
+    for (int64_t k = 0; k < from.count; ++k) to[k * to_step] = sign * widen<T>(line[k * from.step]);
 }
 
 // Stores a vector at a time the elements of a line that are contiguous in memory, or adds to them.
@@ -170,7 +170,7 @@ inline void put(Stored* to, Vec<T> v, bool add, int64_t count) {
   if (count < kLanes<T>)
     store_part<T, Stored>(to, add ? load_part<T, Stored>(at, count) + v : v, count);
   else
-    store_full(to, add ? load_full(at) + v : v);
+    store_full<T>(to, add ? load_full<T>(at) + v : v);
 }
 
 // Rows of sums become columns of memory where that is contiguous across them: channels innermost.
@@ -201,7 +201,7 @@ void scatter_lines(const T* from, int64_t from_row, bool add, const Lines& to) {
   for (int64_t r = 0; r < to.rows; ++r, line += to.row, from += from_row) {
     if (to.step != 1) {
       for (int64_t k = 0; k < to.count; ++k)
-        narrow(add ? widen(line[k * to.step]) + from[k] : from[k], line + k * to.step);
+        narrow(add ? widen<T>(line[k * to.step]) + from[k] : from[k], line + k * to.step);
       continue;
     }
     for (int64_t k = 0; k < whole; k += kLanes<T>) put<T>(line + k, load(from + k), add, kLanes<T>);
@@ -211,7 +211,8 @@ void scatter_lines(const T* from, int64_t from_row, bool add, const Lines& to) {
 
 #include "micro/lanes_impl.h"
 
-// Calls f with a pointer of the stored type; T tells which stored types there are.
+// Calls f with a pointer of the stored type; T tells which stored types there are. A signed number
+// that is not extended is the unsigned one of its bits.
 template <typename F>
 inline void with_stored(Store store, float, const F& f) {
   if (store == Store::bf16) return f(static_cast<BFloat16*>(nullptr));
@@ -221,6 +222,20 @@ inline void with_stored(Store store, float, const F& f) {
 template <typename F>
 inline void with_stored(Store, double, const F& f) {
   f(static_cast<double*>(nullptr));
+}
+template <typename F>
+inline void with_stored(Store store, uint16_t, const F& f) {
+  if (store == Store::u8) return f(static_cast<uint8_t*>(nullptr));
+  if (store == Store::i8) return f(static_cast<int8_t*>(nullptr));
+  f(static_cast<uint16_t*>(nullptr));
+}
+template <typename F>
+inline void with_stored(Store, uint32_t, const F& f) {
+  f(static_cast<uint32_t*>(nullptr));
+}
+template <typename F>
+inline void with_stored(Store, uint64_t, const F& f) {
+  f(static_cast<uint64_t*>(nullptr));
 }
 
 template <typename T>
@@ -304,16 +319,20 @@ Kernels<T> make_kernels() {
   table.scatter = scatter<T>;
   table.turn = turn<T>;
   table.turn_back = turn_back<T>;
-  table.tiles[int(Tile::plain)] = tile_kernels<T, Plain<T>>();
-  table.tiles[int(Tile::f2)] = tile_kernels<T, F2<T>>();
-  table.tiles[int(Tile::f4)] = tile_kernels<T, F4<T>>();
+  if constexpr (T(0.5) > 0) {  // transforms need fractions
+    table.tiles[int(Tile::plain)] = tile_kernels<T, Plain<T>>();
+    table.tiles[int(Tile::f2)] = tile_kernels<T, F2<T>>();
+    table.tiles[int(Tile::f4)] = tile_kernels<T, F4<T>>();
+  }
   table.flush_denormals = flush_denormals;
   table.restore_denormals = restore_denormals;
   return table;
 }
 
 // Filled on demand: no code of this target may run before the machine is known to have it.
-Kernels<float> kernels_f32() { return make_kernels<float>(); }
-Kernels<double> kernels_f64() { return make_kernels<double>(); }
+Tables tables() {
+  return {make_kernels<float>(), make_kernels<double>(), make_kernels<uint16_t>(),
+          make_kernels<uint32_t>(), make_kernels<uint64_t>()};
+}
 
 }  // namespace torchconv::TORCHCONV_TARGET

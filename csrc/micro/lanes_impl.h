@@ -164,7 +164,7 @@ inline void turn_to_lanes(const Stored* at, const Sheet& from, int64_t count, Ve
     else if (count < lanes)
       v[r] = load_part<T, Stored>(at + r * from.lane, count);
     else
-      v[r] = from.step == 1 ? load_full(at + r * from.lane) : load_even<T>(at + r * from.lane);
+      v[r] = from.step == 1 ? load_full<T>(at + r * from.lane) : load_even<T>(at + r * from.lane);
   }
   zip_all<T, lanes>(v);
 }
@@ -182,7 +182,7 @@ void line_to_lanes(const Stored* at, const Sheet& from, Places<T> to) {
     }
   for (; k < from.count; ++k) {
     T lane[lanes] = {};
-    for (int64_t r = 0; r < from.lanes; ++r) lane[r] = widen(at[r * from.lane + k * from.step]);
+    for (int64_t r = 0; r < from.lanes; ++r) lane[r] = widen<T>(at[r * from.lane + k * from.step]);
     store(to.next(), load(lane));
   }
 }
@@ -194,7 +194,7 @@ void unzip_to_lanes(const Sheet& from, T* to, int64_t to_line, int64_t to_step) 
   for (int64_t l = 0; l < from.lines; ++l, at += from.line, to += to_line) {
     Vec<T> v[count];
 #pragma GCC unroll 16
-    for (int k = 0; k < count; ++k) v[k] = load_full(at + k * kLanes<T>);
+    for (int k = 0; k < count; ++k) v[k] = load_full<T>(at + k * kLanes<T>);
     unzip_all<T, count>(v);
 #pragma GCC unroll 16
     for (int k = 0; k < count; ++k) store(to + k * to_step, v[k]);
@@ -209,7 +209,7 @@ void zip_from_lanes(const T* from, int64_t from_line, int64_t from_step, const S
     for (int k = 0; k < count; ++k) v[k] = load(from + k * from_step);
     zip_all<T, count>(v);
 #pragma GCC unroll 16
-    for (int k = 0; k < count; ++k) store_full(at + k * kLanes<T>, v[k]);
+    for (int k = 0; k < count; ++k) store_full<T>(at + k * kLanes<T>, v[k]);
   }
 }
 template <typename T>
@@ -227,7 +227,7 @@ void to_lanes_as(const Sheet& from, T* to, int64_t to_line, int64_t to_step) {
       for (int64_t k = 0; k < from.count; ++k) {
         const Stored* const first = at + k * from.step;
         store(to + k * to_step,
-              from.lanes == lanes ? load_full(first) : load_part<T, Stored>(first, from.lanes));
+              from.lanes == lanes ? load_full<T>(first) : load_part<T, Stored>(first, from.lanes));
       }
     return;
   }
@@ -264,14 +264,14 @@ void line_from_lanes(const T* from, int64_t from_step, bool add, const Sheet& to
         } else if (left < lanes) {
           store_part<T, Stored>(here, add ? v[r] + load_part<T, Stored>(old, left) : v[r], left);
         } else {
-          store_full(here, add ? v[r] + load_full(old) : v[r]);
+          store_full<T>(here, add ? v[r] + load_full<T>(old) : v[r]);
         }
       }
     }
   for (; k < to.count; ++k, from += from_step)
     for (int64_t r = 0; r < to.lanes; ++r) {
       Stored* const here = at + r * to.lane + k * to.step;
-      narrow(add ? widen(*here) + from[r] : from[r], here);
+      narrow(add ? widen<T>(*here) + from[r] : from[r], here);
     }
 }
 
@@ -286,7 +286,7 @@ void from_lanes_as(const T* from, int64_t from_line, int64_t from_step, bool add
         Vec<T> v = load(from + k * from_step);
         if (add) v += load_part<T, Stored>(here, to.lanes);
         if (to.lanes == lanes)
-          store_full(here, v);
+          store_full<T>(here, v);
         else
           store_part<T, Stored>(here, v, to.lanes);
       }

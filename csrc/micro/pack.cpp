@@ -52,13 +52,33 @@ Grid weight_grid(const Problem& p, const View& weight) {
   return grid;
 }
 
+namespace {
+
+Store store_of(DType dtype) {
+  switch (dtype) {
+    case DType::float32:
+    case DType::complex64: return Store::f32;
+    case DType::float64:
+    case DType::complex128: return Store::f64;
+    case DType::bfloat16: return Store::bf16;
+    case DType::float16: return Store::f16;
+    case DType::uint8: return Store::u8;
+    case DType::int8: return Store::i8;
+    case DType::int16: return Store::i16;
+    case DType::int32: return Store::i32;
+    case DType::int64: return Store::i64;
+  }
+  return Store::f32;
+}
+
+}  // namespace
+
 Reals::Reals(const View& view, DType dtype)
-    : data(static_cast<char*>(view.data)), stride(view), planes(planes_of(dtype)) {
-  bytes = element_bytes(dtype) / planes;
-  store = dtype == DType::bfloat16  ? Store::bf16
-          : dtype == DType::float16 ? Store::f16
-          : bytes == 8              ? Store::f64
-                                    : Store::f32;
+    : data(static_cast<char*>(view.data)),
+      stride(view),
+      store(store_of(dtype)),
+      bytes(element_bytes(dtype) / planes_of(dtype)),
+      planes(planes_of(dtype)) {
   stride.batch *= planes;
   stride.group *= planes;
   stride.in_channel *= planes;
@@ -152,9 +172,21 @@ template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, 
                            int64_t, float*, int64_t);
 template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
                            int64_t, double*, int64_t);
+template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
+                           int64_t, uint16_t*, int64_t);
+template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
+                           int64_t, uint32_t*, int64_t);
+template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
+                           int64_t, uint64_t*, int64_t);
 template void pack_line(const Reals&, PaddingMode, int64_t, int64_t, int64_t, int64_t, int64_t,
                         int64_t, int64_t, float*, int64_t);
 template void pack_line(const Reals&, PaddingMode, int64_t, int64_t, int64_t, int64_t, int64_t,
                         int64_t, int64_t, double*, int64_t);
+template void pack_line(const Reals&, PaddingMode, int64_t, int64_t, int64_t, int64_t, int64_t,
+                        int64_t, int64_t, uint16_t*, int64_t);
+template void pack_line(const Reals&, PaddingMode, int64_t, int64_t, int64_t, int64_t, int64_t,
+                        int64_t, int64_t, uint32_t*, int64_t);
+template void pack_line(const Reals&, PaddingMode, int64_t, int64_t, int64_t, int64_t, int64_t,
+                        int64_t, int64_t, uint64_t*, int64_t);
 
 }  // namespace torchconv

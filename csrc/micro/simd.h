@@ -40,6 +40,10 @@ inline Vec<T> load(const T* from) {
   return v;
 }
 template <typename T>
+inline Vec<T> splat(T x) {
+  return Vec<T>{} + x;
+}
+template <typename T>
 inline void store(T* to, Vec<T> v) {
   __builtin_memcpy(to, &v, sizeof v);
 }
@@ -59,142 +63,7 @@ inline Vec<T> load_once(const T* from) {
   return v;
 }
 
-// The stored types of a float: conversion of one element and of one vector's worth. `count`
-// elements are read or written, no byte beyond them is touched; the other lanes are zero.
-inline float widen(float x) { return x; }
-inline double widen(double x) { return x; }
-inline float widen(BFloat16 x) { return x; }
-inline float widen(Float16 x) { return x; }
-
-inline void narrow(float x, float* to) { *to = x; }
-inline void narrow(double x, double* to) { *to = x; }
-inline void narrow(float x, BFloat16* to) { *to = BFloat16::from(x); }
-inline void narrow(float x, Float16* to) { *to = Float16::from(x); }
-
-template <typename T, typename Stored>
-inline Vec<T> load_part(const Stored* from, int64_t count) {
-  T lane[kLanes<T>] = {};
-  for (int64_t k = 0; k < count; ++k) lane[k] = widen(from[k]);
-  return load(lane);
-}
-template <typename T, typename Stored>
-inline void store_part(Stored* to, Vec<T> v, int64_t count) {
-  for (int64_t k = 0; k < count; ++k) narrow(v[k], to + k);
-}
-
-template <typename T>
-inline Vec<T> load_full(const T* from) {
-  return load(from);
-}
-template <typename T>
-inline void store_full(T* to, Vec<T> v) {
-  store(to, v);
-}
-
-#if TORCHCONV_VECTOR_BYTES == 64
-
-inline __mmask16 first16(int64_t count) { return __mmask16((1u << count) - 1); }
-
-template <>
-inline Vec<float> load_part<float, float>(const float* from, int64_t count) {
-  return (Vec<float>)_mm512_maskz_loadu_ps(first16(count), from);
-}
-template <>
-inline void store_part<float, float>(float* to, Vec<float> v, int64_t count) {
-  _mm512_mask_storeu_ps(to, first16(count), (__m512)v);
-}
-template <>
-inline Vec<double> load_part<double, double>(const double* from, int64_t count) {
-  return (Vec<double>)_mm512_maskz_loadu_pd(__mmask8(first16(count)), from);
-}
-template <>
-inline void store_part<double, double>(double* to, Vec<double> v, int64_t count) {
-  _mm512_mask_storeu_pd(to, __mmask8(first16(count)), (__m512d)v);
-}
-template <>
-inline Vec<float> load_part<float, BFloat16>(const BFloat16* from, int64_t count) {
-  const __m256i h = _mm256_maskz_loadu_epi16(first16(count), from);
-  return (Vec<float>)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
-}
-template <>
-inline Vec<float> load_part<float, Float16>(const Float16* from, int64_t count) {
-  return (Vec<float>)_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first16(count), from));
-}
-inline __m256i to_bfloat16(Vec<float> v) {
-  const __m512i b = (__m512i)v;
-  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(b, 16), _mm512_set1_epi32(1));
-  const __m512i rounded = _mm512_add_epi32(b, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-  const __mmask16 nan = _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
-  return _mm512_cvtepi32_epi16(_mm512_mask_set1_epi32(_mm512_srli_epi32(rounded, 16), nan, 0x7fc0));
-}
-template <>
-inline void store_part<float, BFloat16>(BFloat16* to, Vec<float> v, int64_t count) {
-  _mm256_mask_storeu_epi16(to, first16(count), to_bfloat16(v));
-}
-template <>
-inline void store_part<float, Float16>(Float16* to, Vec<float> v, int64_t count) {
-  _mm256_mask_storeu_epi16(to, first16(count),
-                           _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
-}
-inline Vec<float> load_full(const BFloat16* from) { return load_part<float>(from, 16); }
-inline Vec<float> load_full(const Float16* from) { return load_part<float>(from, 16); }
-inline void store_full(BFloat16* to, Vec<float> v) { store_part<float>(to, v, 16); }
-inline void store_full(Float16* to, Vec<float> v) { store_part<float>(to, v, 16); }
-
-#elif TORCHCONV_VECTOR_BYTES == 32
-
-inline __m256i first8(int64_t count) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(count)),
-                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-inline __m256i first4(int64_t count) {
-  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
-}
-template <>
-inline Vec<float> load_part<float, float>(const float* from, int64_t count) {
-  return (Vec<float>)_mm256_maskload_ps(from, first8(count));
-}
-template <>
-inline void store_part<float, float>(float* to, Vec<float> v, int64_t count) {
-  _mm256_maskstore_ps(to, first8(count), (__m256)v);
-}
-template <>
-inline Vec<double> load_part<double, double>(const double* from, int64_t count) {
-  return (Vec<double>)_mm256_maskload_pd(from, first4(count));
-}
-template <>
-inline void store_part<double, double>(double* to, Vec<double> v, int64_t count) {
-  _mm256_maskstore_pd(to, first4(count), (__m256d)v);
-}
-inline Vec<float> load_full(const BFloat16* from) {
-  const __m128i h = _mm_loadu_si128((const __m128i*)from);
-  return (Vec<float>)_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16);
-}
-inline Vec<float> load_full(const Float16* from) {
-  return (Vec<float>)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from));
-}
-inline void store_full(BFloat16* to, Vec<float> v) {
-  const __m256i b = (__m256i)v;
-  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(b, 16), _mm256_set1_epi32(1));
-  const __m256i rounded = _mm256_add_epi32(b, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-  const __m256i nan = (__m256i)_mm256_cmp_ps((__m256)v, (__m256)v, _CMP_UNORD_Q);
-  const __m256i kept =
-      _mm256_blendv_epi8(_mm256_srli_epi32(rounded, 16), _mm256_set1_epi32(0x7fc0), nan);
-  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(kept, kept), 0x08);
-  _mm_storeu_si128((__m128i*)to, _mm256_castsi256_si128(packed));
-}
-inline void store_full(Float16* to, Vec<float> v) {
-  _mm_storeu_si128((__m128i*)to, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
-}
-
-#else
-
-inline Vec<float> load_full(const BFloat16* from) { return load_part<float>(from, kLanes<float>); }
-inline Vec<float> load_full(const Float16* from) { return load_part<float>(from, kLanes<float>); }
-inline void store_full(BFloat16* to, Vec<float> v) { store_part<float>(to, v, kLanes<float>); }
-inline void store_full(Float16* to, Vec<float> v) { store_part<float>(to, v, kLanes<float>); }
-
-#endif
+#include "micro/stored.h"
 
 // x0, y0, x1, y1, ... : the first and the second half of it.
 template <typename T, int... k>
@@ -248,7 +117,7 @@ inline Vec<T> pick_even(Vec<T> x, Vec<T> y, Lanes<k...>) {
 }
 template <typename T, typename Stored>
 inline Vec<T> load_even(const Stored* from) {
-  return pick_even<T>(load_full(from), load_full(from + kLanes<T> - 1), AllLanes<T>{});
+  return pick_even<T>(load_full<T>(from), load_full<T>(from + kLanes<T> - 1), AllLanes<T>{});
 }
 
 // The first `count` lanes to every second element; those between are not touched.

@@ -85,7 +85,7 @@ void slide_tile(const Taps& taps, const T* weight, const T* x, int64_t x_row, T 
 #pragma GCC unroll 8
   for (int r = 0; r < lines; ++r)
 #pragma GCC unroll 8
-    for (int i = 0; i < vectors; ++i) sum[r][i] = Vec<T>{} + start;
+    for (int i = 0; i < vectors; ++i) sum[r][i] = splat<T>(start);
   for (const TapRows* rows = taps.classes; rows < taps.classes + taps.count; ++rows) {
     const T* w = weight + rows->weight;
     const T* line = x + rows->offset;
@@ -157,7 +157,7 @@ inline void meet_strip(int64_t lines, int64_t left, const T* y, int64_t y_row, c
   constexpr int lanes = kLanes<T>;
   T number[lanes];
   for (int k = 0; k < lanes; ++k) number[k] = T(k);
-  const auto exists = load(number) < Vec<T>{} + T(left);
+  const auto exists = load(number) < splat<T>(T(left));
   Vec<T> output[rows][vectors] = {};  // the lines that meet the input's, the latest first
   const auto meet = [&](int64_t l, auto all) {
 #pragma GCC unroll 4

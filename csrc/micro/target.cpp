@@ -7,23 +7,22 @@
 
 namespace torchconv {
 
-#define TORCHCONV_DECLARE_TARGET(target) \
-  namespace target {                     \
-  Kernels<float> kernels_f32();          \
-  Kernels<double> kernels_f64();         \
-  }
-TORCHCONV_DECLARE_TARGET(baseline)
-TORCHCONV_DECLARE_TARGET(avx2)
-TORCHCONV_DECLARE_TARGET(avx512)
-#undef TORCHCONV_DECLARE_TARGET
+namespace baseline {
+Tables tables();
+}
+namespace avx2 {
+Tables tables();
+}
+namespace avx512 {
+Tables tables();
+}
 
 namespace {
 
 struct Target {
   const char* name;
   bool (*runs_here)();
-  Kernels<float> (*f32)();
-  Kernels<double> (*f64)();
+  Tables (*tables)();
 };
 
 #if defined(__x86_64__)
@@ -38,11 +37,11 @@ bool always() { return true; }
 // The best first.
 const Target kTargets[] = {
 #if defined(__x86_64__)
-    {"avx512", has_avx512, avx512::kernels_f32, avx512::kernels_f64},
-    {"avx2", has_avx2, avx2::kernels_f32, avx2::kernels_f64},
-    {"baseline", always, baseline::kernels_f32, baseline::kernels_f64},
+    {"avx512", has_avx512, avx512::tables},
+    {"avx2", has_avx2, avx2::tables},
+    {"baseline", always, baseline::tables},
 #else
-    {"neon", always, baseline::kernels_f32, baseline::kernels_f64},
+    {"neon", always, baseline::tables},
 #endif
 };
 
@@ -61,19 +60,34 @@ const Target& target() {
   return chosen;
 }
 
+const Tables& tables() {
+  static const Tables all = target().tables();
+  return all;
+}
+
 }  // namespace
 
 const char* target_name() { return target().name; }
 
 template <>
-const Kernels<float>& kernels<float>() {
-  static const Kernels<float> table = target().f32();
-  return table;
+const Kernels<float>& kernels() {
+  return tables().f32;
 }
 template <>
-const Kernels<double>& kernels<double>() {
-  static const Kernels<double> table = target().f64();
-  return table;
+const Kernels<double>& kernels() {
+  return tables().f64;
+}
+template <>
+const Kernels<uint16_t>& kernels() {
+  return tables().u16;
+}
+template <>
+const Kernels<uint32_t>& kernels() {
+  return tables().u32;
+}
+template <>
+const Kernels<uint64_t>& kernels() {
+  return tables().u64;
 }
 
 }  // namespace torchconv

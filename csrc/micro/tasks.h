@@ -15,8 +15,25 @@ inline int workers_for(const Problem& p, int threads) {
   return p.multiply_adds() < 5e5 ? 1 : threads;
 }
 
-// Whether the kernels compute the dtype in double; in float otherwise.
-inline bool in_double(DType dtype) { return dtype == DType::float64 || dtype == DType::complex128; }
+// Calls f with a zero of the type that the kernels compute the dtype in.
+template <typename F>
+auto in_compute_type(DType dtype, const F& f) {
+  switch (dtype) {
+    case DType::float64:
+    case DType::complex128: return f(double());
+    case DType::uint8:
+    case DType::int8:
+    case DType::int16: return f(uint16_t());
+    case DType::int32: return f(uint32_t());
+    case DType::int64: return f(uint64_t());
+    default: return f(float());
+  }
+}
+
+// Of one vector of that type.
+inline int lanes_of(DType dtype) {
+  return in_compute_type(dtype, []<typename T>(T) { return kernels<T>().lanes; });
+}
 
 // A forward problem whose result has no element.
 inline bool writes_nothing(const Problem& p) {

@@ -112,7 +112,7 @@ void turn_lines(const Lines& from, T* to, int64_t to_step) {
         const Stored* at = line + r * from.row + k;
         v[r] = r >= from.rows ? Vec<T>{}
                : left < lanes ? load_part<T, Stored>(at, left)
-                              : load_full(at);
+                              : load_full<T>(at);
       }
       zip_all<T, lanes>(v);
 #pragma GCC unroll 16
@@ -122,11 +122,11 @@ void turn_lines(const Lines& from, T* to, int64_t to_step) {
   } else if (from.row == 1) {
     for (int64_t k = 0; k < from.count; ++k, line += from.step)
       store(to + k * to_step,
-            from.rows == lanes ? load_full(line) : load_part<T, Stored>(line, from.rows));
+            from.rows == lanes ? load_full<T>(line) : load_part<T, Stored>(line, from.rows));
   } else {
     for (int64_t k = 0; k < from.count; ++k)
       for (int r = 0; r < lanes; ++r)
-        to[k * to_step + r] = r < from.rows ? widen(line[r * from.row + k * from.step]) : T(0);
+        to[k * to_step + r] = r < from.rows ? widen<T>(line[r * from.row + k * from.step]) : T(0);
   }
 }
 
@@ -138,11 +138,11 @@ void turn_back_lines(const T* from, int64_t from_step, const T* start, bool add,
   // Adds to what is there where asked to.
   const auto put = [&](Stored* at, Vec<T> v, int64_t count) {
     const Stored* const there = at;
-    if (add) v += count < lanes ? load_part<T, Stored>(there, count) : load_full(there);
+    if (add) v += count < lanes ? load_part<T, Stored>(there, count) : load_full<T>(there);
     if (count < lanes)
       store_part<T, Stored>(at, v, count);
     else
-      store_full(at, v);
+      store_full<T>(at, v);
   };
   if (to.step == 1) {
     for (int64_t k = 0; k < to.count; k += lanes) {
@@ -163,7 +163,7 @@ void turn_back_lines(const T* from, int64_t from_step, const T* start, bool add,
     for (int64_t k = 0; k < to.count; ++k)
       for (int64_t r = 0; r < to.rows; ++r) {
         Stored* const at = line + r * to.row + k * to.step;
-        narrow(from[k * from_step + r] + start[r] + (add ? widen(*at) : T(0)), at);
+        narrow(from[k * from_step + r] + start[r] + (add ? widen<T>(*at) : T(0)), at);
       }
   }
 }

@@ -15,7 +15,6 @@
 #include <cmath>
 
 #include "algo/direct/parts.h"
-#include "core/check.h"
 #include "core/relabel.h"
 
 namespace torchconv {
@@ -35,9 +34,6 @@ bool is_by_weight(const Problem& p) {
 }
 
 std::string refuses(const Problem& p) {
-  if (is_integer(p.dtype)) return std::string(name(p.dtype)) + " (direct needs a floating dtype)";
-  const bool wide = in_double(p.dtype);
-  const int64_t real_bytes = wide ? sizeof(double) : sizeof(float);
   const double planes = planes_of(p.dtype), taps = planes * double(p.taps());
   const double kept =
       is_by_weight(p)
@@ -47,9 +43,9 @@ std::string refuses(const Problem& p) {
   if (taps * kept > most)
     return std::to_string(int64_t(taps * kept)) + " taps a group (direct keeps at most " +
            std::to_string(most) + ")";
-  const auto bytes_of = [&](const Problem& q) {
+  const auto bytes_of = [](const Problem& q) {
     if (writes_nothing(q)) return 0.0;
-    return (wide ? plan_of<double>(q) : plan_of<float>(q)).bytes(real_bytes);
+    return in_compute_type(q.dtype, [&]<typename T>(T) { return plan_of<T>(q).bytes(sizeof(T)); });
   };
   const double bytes = is_by_weight(p) ? bytes_of(p) : largest(p, bytes_of);
   if (bytes > kMostLinesBytes)
@@ -80,7 +76,7 @@ double cycles(const Problem& p, double lanes) {
 }
 
 double cost(const Problem& p) {
-  const double lanes = in_double(p.dtype) ? kernels<double>().lanes : kernels<float>().lanes;
+  const double lanes = lanes_of(p.dtype);
   double sum = 0;
   if (is_by_weight(p))
     sum = cycles(p, lanes);
@@ -96,7 +92,7 @@ int64_t scratch_of(const Problem& p, int threads) {
 }
 
 int64_t scratch_bytes(const Problem& p, int threads) {
-  return in_double(p.dtype) ? scratch_of<double>(p, threads) : scratch_of<float>(p, threads);
+  return in_compute_type(p.dtype, [&]<typename T>(T) { return scratch_of<T>(p, threads); });
 }
 
 template <typename T>
@@ -105,10 +101,7 @@ void run_in(const Problem& p, const Operands& operands, const Context& context) 
 }
 
 void run(const Problem& p, const Operands& operands, const Context& context) {
-  if (in_double(p.dtype))
-    run_in<double>(p, operands, context);
-  else
-    run_in<float>(p, operands, context);
+  in_compute_type(p.dtype, [&]<typename T>(T) { run_in<T>(p, operands, context); });
 }
 
 }  // namespace

@@ -212,7 +212,13 @@ int64_t forward_scratch(const Problem& p, int threads) {
 
 template void run_forward<float>(const Problem&, const Operands&, const Context&);
 template void run_forward<double>(const Problem&, const Operands&, const Context&);
+template void run_forward<uint16_t>(const Problem&, const Operands&, const Context&);
+template void run_forward<uint32_t>(const Problem&, const Operands&, const Context&);
+template void run_forward<uint64_t>(const Problem&, const Operands&, const Context&);
 template int64_t forward_scratch<float>(const Problem&, int);
 template int64_t forward_scratch<double>(const Problem&, int);
+template int64_t forward_scratch<uint16_t>(const Problem&, int);
+template int64_t forward_scratch<uint32_t>(const Problem&, int);
+template int64_t forward_scratch<uint64_t>(const Problem&, int);
 
 }  // namespace torchconv::direct_detail

@@ -135,5 +135,8 @@ void PaddedLines<T>::pack(const Place& place, int64_t n, int64_t g, T* lines) co
 
 template struct PaddedLines<float>;
 template struct PaddedLines<double>;
+template struct PaddedLines<uint16_t>;
+template struct PaddedLines<uint32_t>;
+template struct PaddedLines<uint64_t>;
 
 }  // namespace torchconv::direct_detail

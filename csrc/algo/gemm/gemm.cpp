@@ -15,17 +15,13 @@
 // Sums run over m (or over the positions) in an order fixed by the problem alone, so the bits do
 // not depend on the threads.
 #include "algo/gemm/parts.h"
-#include "core/check.h"
 
 namespace torchconv {
 namespace {
 
 using namespace gemm_detail;
 
-std::string refuses(const Problem& p) {
-  if (is_integer(p.dtype)) return std::string(name(p.dtype)) + " (gemm needs a floating dtype)";
-  return "";
-}
+std::string refuses(const Problem&) { return ""; }
 
 bool adds_up_by_input(const Problem& p) { return p.result == Result::input && adds_up(p); }
 
@@ -34,7 +30,7 @@ bool adds_up_by_input(const Problem& p) { return p.result == Result::input && ad
 // and the way to a group and an image. The rates are medians over the benchmark's workloads on Zen
 // 5; only their ratio to the other algorithms' matters.
 double cost(const Problem& p) {
-  const double lanes = in_double(p.dtype) ? kernels<double>().lanes : kernels<float>().lanes;
+  const double lanes = lanes_of(p.dtype);
   const double planes = planes_of(p.dtype);
   const bool adds = adds_up_by_input(p);
   const int64_t sharing =
@@ -65,7 +61,7 @@ int64_t scratch_of(const Problem& p, int threads) {
 }
 
 int64_t scratch_bytes(const Problem& p, int threads) {
-  return in_double(p.dtype) ? scratch_of<double>(p, threads) : scratch_of<float>(p, threads);
+  return in_compute_type(p.dtype, [&]<typename T>(T) { return scratch_of<T>(p, threads); });
 }
 
 template <typename T>
@@ -86,10 +82,7 @@ void run_in(const Problem& p, const Operands& operands, const Context& context) 
 }
 
 void run(const Problem& p, const Operands& operands, const Context& context) {
-  if (in_double(p.dtype))
-    run_in<double>(p, operands, context);
-  else
-    run_in<float>(p, operands, context);
+  in_compute_type(p.dtype, [&]<typename T>(T) { run_in<T>(p, operands, context); });
 }
 
 }  // namespace

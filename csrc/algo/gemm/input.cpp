@@ -347,7 +347,13 @@ int64_t input_scratch(const Problem& p, int threads) {
 
 template void run_input<float>(const Problem&, const Operands&, const Context&);
 template void run_input<double>(const Problem&, const Operands&, const Context&);
+template void run_input<uint16_t>(const Problem&, const Operands&, const Context&);
+template void run_input<uint32_t>(const Problem&, const Operands&, const Context&);
+template void run_input<uint64_t>(const Problem&, const Operands&, const Context&);
 template int64_t input_scratch<float>(const Problem&, int);
 template int64_t input_scratch<double>(const Problem&, int);
+template int64_t input_scratch<uint16_t>(const Problem&, int);
+template int64_t input_scratch<uint32_t>(const Problem&, int);
+template int64_t input_scratch<uint64_t>(const Problem&, int);
 
 }  // namespace torchconv::gemm_detail

@@ -15,7 +15,11 @@ constexpr int64_t kMostColumns = 512;       // of a block, so that shallow ones 
 
 // Memory of the kernels' own type.
 template <typename T>
-constexpr Store kOwnStore = std::is_same_v<T, double> ? Store::f64 : Store::f32;
+constexpr Store kOwnStore = std::is_same_v<T, float>    ? Store::f32
+                            : std::is_same_v<T, double> ? Store::f64
+                            : sizeof(T) == 2            ? Store::i16
+                            : sizeof(T) == 4            ? Store::i32
+                                                        : Store::i64;
 
 // The depth is walked in chunks as long as a strip of B allows, and about equal.
 template <typename T>

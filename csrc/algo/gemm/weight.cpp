@@ -199,7 +199,13 @@ int64_t weight_scratch(const Problem& p, int threads) {
 
 template void run_weight<float>(Problem, Operands, const Context&);
 template void run_weight<double>(Problem, Operands, const Context&);
+template void run_weight<uint16_t>(Problem, Operands, const Context&);
+template void run_weight<uint32_t>(Problem, Operands, const Context&);
+template void run_weight<uint64_t>(Problem, Operands, const Context&);
 template int64_t weight_scratch<float>(const Problem&, int);
 template int64_t weight_scratch<double>(const Problem&, int);
+template int64_t weight_scratch<uint16_t>(const Problem&, int);
+template int64_t weight_scratch<uint32_t>(const Problem&, int);
+template int64_t weight_scratch<uint64_t>(const Problem&, int);
 
 }  // namespace torchconv::gemm_detail

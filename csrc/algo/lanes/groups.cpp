@@ -183,5 +183,8 @@ void Groups<T>::store_output(const Piece& piece, int64_t block, const T* from) c
 
 template struct Groups<float>;
 template struct Groups<double>;
+template struct Groups<uint16_t>;
+template struct Groups<uint32_t>;
+template struct Groups<uint64_t>;
 
 }  // namespace torchconv::lanes_detail

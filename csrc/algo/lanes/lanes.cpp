@@ -14,7 +14,6 @@
 
 #include "algo/lanes/groups.h"
 #include "algo/lanes/parts.h"
-#include "core/check.h"
 
 namespace torchconv {
 namespace {
@@ -47,14 +46,13 @@ std::string refuses_in(const Problem& p) {
 }
 
 std::string refuses(const Problem& p) {
-  if (is_integer(p.dtype)) return std::string(name(p.dtype)) + " (lanes needs a floating dtype)";
-  return in_double(p.dtype) ? refuses_in<double>(p) : refuses_in<float>(p);
+  return in_compute_type(p.dtype, [&]<typename T>(T) { return refuses_in<T>(p); });
 }
 
 // Seconds of a forward problem, or of a weight gradient: products at half the tile's rate, lanes
 // without a group counted, and both tensors turned once.
 double seconds(const Problem& p) {
-  const double lanes = in_double(p.dtype) ? kernels<double>().lanes : kernels<float>().lanes;
+  const double lanes = lanes_of(p.dtype);
   const double planes = planes_of(p.dtype), groups = double(std::max<int64_t>(p.groups, 1));
   const double blocks = std::ceil(groups / lanes), filled = groups / (blocks * lanes);
   const double vectors = double(p.batch) * planes * blocks / groups *
@@ -85,7 +83,7 @@ int64_t scratch_of(const Problem& p, int threads) {
 }
 
 int64_t scratch_bytes(const Problem& p, int threads) {
-  return in_double(p.dtype) ? scratch_of<double>(p, threads) : scratch_of<float>(p, threads);
+  return in_compute_type(p.dtype, [&]<typename T>(T) { return scratch_of<T>(p, threads); });
 }
 
 template <typename T>
@@ -98,10 +96,7 @@ void run_in(const Problem& p, const Operands& operands, const Context& context) 
 }
 
 void run(const Problem& p, const Operands& operands, const Context& context) {
-  if (in_double(p.dtype))
-    run_in<double>(p, operands, context);
-  else
-    run_in<float>(p, operands, context);
+  in_compute_type(p.dtype, [&]<typename T>(T) { run_in<T>(p, operands, context); });
 }
 
 }  // namespace
