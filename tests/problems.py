@@ -162,6 +162,13 @@ PROBLEMS = {
     "padding_mode=reflect",
     "tiles_grouped": "batch=2 channels=36>40 groups=2 input=9x10 kernel=3x3 padding=1x1 bias=1",
     "tiles_deep": "channels=390>5 input=6x6 kernel=3x3 padding=1x1",
+    # channels_last: lines in bands, phases, and axes before the last two
+    "last_bands": "channels=33>33 groups=33 input=6x500 kernel=3x3 padding=1x1 bias=1 "
+    "channels_last=1",
+    "last_phases": "channels=16>16 groups=16 input=12x13 kernel=3x3 stride=2x2 padding=1x1 "
+    "channels_last=1",
+    "last_volume": "channels=17>17 groups=17 input=3x5x6 kernel=3x3x3 padding=1x1x1 bias=1 "
+    "channels_last=1",
 }
 
 RESULTS = ("output", "input", "weight")

@@ -145,6 +145,7 @@ FAULTS = {
         "lines, down, columns, step}",
         "lines, step, columns, step}",
     ),
+    "lanes_border_lost": ("algo/lanes/groups.cpp", "last_tap.end}", "first_tap.end}"),
     "lanes_split_lost": ("algo/lanes/weight.cpp", "s = 1; s < splits", "s = 2; s < splits"),
     "line_of_a_slot": ("algo/direct/lines.cpp", "at % stride * slot", "0"),
     "padding_kept": ("algo/direct/forward.cpp", "padded.clear(worker.lines);", ""),

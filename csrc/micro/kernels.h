@@ -72,6 +72,17 @@ struct TileKernels {
   Transform input, weight, output;  // points -> points, taps -> points, points -> outputs
 };
 
+// One product of vectors of groups: where the first output finds its x, and which weight it is.
+struct LaneTap {
+  int64_t x, k;
+};
+// Outputs of vectors of groups, as lines of columns: how far apart their x and y lie.
+struct LaneMap {
+  int64_t lines, columns;
+  int64_t x_line, x_column;
+  int64_t y_image, y_line, y_column;
+};
+
 template <typename T>
 struct Kernels {
   int lanes;    // of one vector
@@ -113,18 +124,17 @@ struct Kernels {
   // Groups side by side: a vector holds one element of each of `lanes` groups, and every product is
   // lane by lane. For row i below `rows`, line l and column j, all of them vectors,
   //
-  //     y[i * y_image + (l * columns + j) * lanes] =
-  //         start[i] + sum over k of weight[k][i] * x[offset[k] + l * x_row + j * lanes]
+  //     y[i * y_image + l * y_line + j * y_column] = start[i] +
+  //         sum over taps of weight[tap.k][i] * x[tap.x + l * x_line + j * x_column]
   //
   // and, adding to sums, where x and y are given,
   //
-  //     sums[k][i] += sum over l, j of
-  //         y[i * y_image + (l * columns + j) * lanes] * x[offset[k] + l * x_row + j * lanes]
-  using LanesSlide = void (*)(int64_t depth, const T* weight, const int64_t* offset, const T* x,
-                              int64_t x_row, const T* start, int64_t lines, int64_t columns, T* y,
-                              int64_t y_image);
-  using LanesDot = void (*)(int64_t depth, const int64_t* offset, const T* x, int64_t x_row,
-                            const T* y, int64_t y_image, int64_t lines, int64_t columns, T* sums);
+  //     sums[tap.k][i] += sum over l, j of
+  //         y[i * y_image + l * y_line + j * y_column] * x[tap.x + l * x_line + j * x_column]
+  using LanesSlide = void (*)(int64_t depth, const LaneTap* taps, const LaneMap& map,
+                              const T* weight, const T* start, const T* x, T* y);
+  using LanesDot = void (*)(int64_t depth, const LaneTap* taps, const LaneMap& map, const T* x,
+                            const T* y, T* sums);
   int lane_rows;                         // the most there are
   LanesSlide lanes_slide[kMaxLaneRows];  // [rows - 1]
   LanesDot lanes_dot[kMaxLaneRows];

@@ -13,26 +13,27 @@ constexpr int slide_columns(int rows) {
 }
 constexpr int dot_taps(int rows) { return rows == 1 ? 9 : kManyRegisters && rows <= 3 ? 8 : 6; }
 
-// A tile of `columns` outputs: the second half of them reads `half` elements further on, which may
+// A tile of `columns` outputs: the second half of them lies x_half and y_half further on, which may
 // be on the next line.
 template <typename T, int rows, int columns>
-void lanes_slide_tile(int64_t depth, const T* weight, const int64_t* offset, const T* x,
-                      int64_t half, const T* start, T* y, int64_t y_image) {
+void lanes_slide_tile(int64_t depth, const LaneTap* tap, const LaneMap& map, int64_t x_half,
+                      int64_t y_half, const T* weight, const T* start, const T* x, T* y) {
   constexpr int lanes = kLanes<T>, middle = (columns + 1) / 2;
+  const int64_t step = map.x_column;
   Vec<T> sum[rows][columns];
 #pragma GCC unroll 4
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 16
     for (int j = 0; j < columns; ++j) sum[i][j] = load(start + i * lanes);
-  for (int64_t k = 0; k < depth; ++k, weight += rows * lanes) {
-    const T* at = x + offset[k];
-    const T* further = at + half;
+  for (int64_t k = 0; k < depth; ++k) {
+    const T* at = x + tap[k].x;
+    const T* further = at + x_half;
     Vec<T> w[rows];
 #pragma GCC unroll 4
-    for (int i = 0; i < rows; ++i) w[i] = load(weight + i * lanes);
+    for (int i = 0; i < rows; ++i) w[i] = load(weight + (tap[k].k * rows + i) * lanes);
 #pragma GCC unroll 16
     for (int j = 0; j < columns; ++j) {
-      const Vec<T> v = load(j < middle ? at + j * lanes : further + (j - middle) * lanes);
+      const Vec<T> v = load(j < middle ? at + j * step : further + (j - middle) * step);
 #pragma GCC unroll 4
       for (int i = 0; i < rows; ++i) sum[i][j] += v * w[i];
     }
@@ -40,61 +41,63 @@ void lanes_slide_tile(int64_t depth, const T* weight, const int64_t* offset, con
 #pragma GCC unroll 4
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 16
-    for (int j = 0; j < columns; ++j) store(y + i * y_image + j * lanes, sum[i][j]);
+    for (int j = 0; j < columns; ++j) {
+      T* const line = j < middle ? y : y + y_half;
+      store(line + i * map.y_image + (j < middle ? j : j - middle) * map.y_column, sum[i][j]);
+    }
 }
 
 // Two lines at once where a tile has room for them, else a line in tiles of nearly the same width.
 template <typename T, int rows, int... k>
-void lanes_slide_rows(int64_t depth, const T* weight, const int64_t* offset, const T* x,
-                      int64_t x_row, const T* start, int64_t lines, int64_t columns, T* y,
-                      int64_t y_image, Lanes<k...>) {
-  using Tile =
-      void (*)(int64_t, const T*, const int64_t*, const T*, int64_t, const T*, T*, int64_t);
+void lanes_slide_rows(int64_t depth, const LaneTap* taps, const LaneMap& map, const T* weight,
+                      const T* start, const T* x, T* y, Lanes<k...>) {
+  using Tile = void (*)(int64_t, const LaneTap*, const LaneMap&, int64_t, int64_t, const T*,
+                        const T*, const T*, T*);
   constexpr Tile tile[] = {lanes_slide_tile<T, rows, k + 1>...};
-  constexpr int lanes = kLanes<T>, widest = sizeof...(k);
-  const int64_t row = columns * lanes;
-  if (2 * columns <= widest)
-    for (; lines >= 2; lines -= 2, x += 2 * x_row, y += 2 * row)
-      tile[2 * columns - 1](depth, weight, offset, x, x_row, start, y, y_image);
-  const int64_t tiles = (columns + widest - 1) / widest;
-  for (; lines > 0; --lines, x += x_row, y += row)
+  constexpr int widest = sizeof...(k);
+  int64_t lines = map.lines;
+  if (2 * map.columns <= widest)
+    for (; lines >= 2; lines -= 2, x += 2 * map.x_line, y += 2 * map.y_line)
+      tile[2 * map.columns - 1](depth, taps, map, map.x_line, map.y_line, weight, start, x, y);
+  const int64_t tiles = (map.columns + widest - 1) / widest;
+  for (; lines > 0; --lines, x += map.x_line, y += map.y_line)
     for (int64_t b = 0, j = 0, next; b < tiles; ++b, j = next) {
-      next = columns * (b + 1) / tiles;
-      tile[next - j - 1](depth, weight, offset, x + j * lanes, (next - j + 1) / 2 * lanes, start,
-                         y + j * lanes, y_image);
+      next = map.columns * (b + 1) / tiles;
+      const int64_t half = (next - j + 1) / 2;
+      tile[next - j - 1](depth, taps, map, half * map.x_column, half * map.y_column, weight, start,
+                         x + j * map.x_column, y + j * map.y_column);
     }
 }
 template <typename T, int rows>
-void lanes_slide(int64_t depth, const T* weight, const int64_t* offset, const T* x, int64_t x_row,
-                 const T* start, int64_t lines, int64_t columns, T* y, int64_t y_image) {
-  lanes_slide_rows<T, rows>(depth, weight, offset, x, x_row, start, lines, columns, y, y_image,
+void lanes_slide(int64_t depth, const LaneTap* taps, const LaneMap& map, const T* weight,
+                 const T* start, const T* x, T* y) {
+  lanes_slide_rows<T, rows>(depth, taps, map, weight, start, x, y,
                             typename CountLanes<slide_columns(rows)>::Type{});
 }
 
 // Where a tile has few sums, `ways` columns go at once, into sums of their own.
 template <typename T, int rows, int taps>
-void lanes_dot_tile(const int64_t* offset, const T* x, int64_t x_row, const T* y, int64_t y_image,
-                    int64_t lines, int64_t columns, T* sums) {
+void lanes_dot_tile(const LaneTap* tap, const LaneMap& map, const T* x, const T* y, T* sums) {
   constexpr int lanes = kLanes<T>;
   constexpr int ways = rows * taps > 4 ? 1 : rows * taps > 2 ? 2 : 4;
   Vec<T> sum[ways][rows][taps] = {};
-  const auto add = [&](Vec<T>(&to)[rows][taps], int64_t at) {
+  const auto add = [&](Vec<T>(&to)[rows][taps], int64_t column) {
     Vec<T> out[rows];
 #pragma GCC unroll 4
-    for (int i = 0; i < rows; ++i) out[i] = load(y + i * y_image + at);
+    for (int i = 0; i < rows; ++i) out[i] = load(y + i * map.y_image + column * map.y_column);
 #pragma GCC unroll 16
     for (int t = 0; t < taps; ++t) {
-      const Vec<T> v = load(x + offset[t] + at);
+      const Vec<T> v = load(x + tap[t].x + column * map.x_column);
 #pragma GCC unroll 4
       for (int i = 0; i < rows; ++i) to[i][t] += v * out[i];
     }
   };
-  for (int64_t l = 0; l < lines; ++l, x += x_row, y += columns * lanes) {
+  for (int64_t l = 0; l < map.lines; ++l, x += map.x_line, y += map.y_line) {
     int64_t j = 0;
-    for (; j + ways <= columns; j += ways)
+    for (; j + ways <= map.columns; j += ways)
 #pragma GCC unroll 4
-      for (int way = 0; way < ways; ++way) add(sum[way], (j + way) * lanes);
-    for (; j < columns; ++j) add(sum[0], j * lanes);
+      for (int way = 0; way < ways; ++way) add(sum[way], j + way);
+    for (; j < map.columns; ++j) add(sum[0], j);
   }
 #pragma GCC unroll 16
   for (int t = 0; t < taps; ++t)
@@ -102,29 +105,28 @@ void lanes_dot_tile(const int64_t* offset, const T* x, int64_t x_row, const T* y
     for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 4
       for (int way = 1; way < ways; ++way) sum[0][i][t] += sum[way][i][t];
-      T* const at = sums + (t * rows + i) * lanes;
+      T* const at = sums + (tap[t].k * rows + i) * lanes;
       store(at, load(at) + sum[0][i][t]);
     }
 }
 
 template <typename T, int rows, int... k>
-void lanes_dot_rows(int64_t depth, const int64_t* offset, const T* x, int64_t x_row, const T* y,
-                    int64_t y_image, int64_t lines, int64_t columns, T* sums, Lanes<k...>) {
-  using Tile = void (*)(const int64_t*, const T*, int64_t, const T*, int64_t, int64_t, int64_t, T*);
+void lanes_dot_rows(int64_t depth, const LaneTap* taps, const LaneMap& map, const T* x, const T* y,
+                    T* sums, Lanes<k...>) {
+  using Tile = void (*)(const LaneTap*, const LaneMap&, const T*, const T*, T*);
   constexpr Tile tile[] = {lanes_dot_tile<T, rows, k + 1>...};
   constexpr int widest = sizeof...(k);
   const int64_t tiles = (depth + widest - 1) / widest;
   for (int64_t b = 0, first = 0; b < tiles; ++b) {
     const int64_t next = depth * (b + 1) / tiles;
-    tile[next - first - 1](offset + first, x, x_row, y, y_image, lines, columns,
-                           sums + first * rows * kLanes<T>);
+    tile[next - first - 1](taps + first, map, x, y, sums);
     first = next;
   }
 }
 template <typename T, int rows>
-void lanes_dot(int64_t depth, const int64_t* offset, const T* x, int64_t x_row, const T* y,
-               int64_t y_image, int64_t lines, int64_t columns, T* sums) {
-  lanes_dot_rows<T, rows>(depth, offset, x, x_row, y, y_image, lines, columns, sums,
+void lanes_dot(int64_t depth, const LaneTap* taps, const LaneMap& map, const T* x, const T* y,
+               T* sums) {
+  lanes_dot_rows<T, rows>(depth, taps, map, x, y, sums,
                           typename CountLanes<dot_taps(rows)>::Type{});
 }
 

@@ -33,7 +33,8 @@ Cut::Cut(const Problem& p, int64_t vector_lanes, int64_t real_bytes) {
   column_blocks = ceil_div(column.output_size, columns);
   bands = ceil_div(line.output_size, band);
   lines = (band - 1) * line.stride + reach(line) + 1;
-  pieces = p.batch * outer_positions * bands * column_blocks;
+  images = p.batch * outer_positions;
+  pieces = images * bands * column_blocks;
 }
 
 double Cut::vectors_of_line() const {
@@ -74,13 +75,46 @@ Piece Cut::piece(const Problem& p, int64_t number) const {
   return piece;
 }
 
-void Cut::fill_offsets(int64_t* offsets) const {
+void Cut::fill_taps(LaneTap* taps) const {
+  int64_t k = 0;
   for (int64_t image = 0; image < rows_in * outer_taps; ++image)
     for (int64_t h = 0; h < line.kernel_size; ++h)
       for (int64_t t = 0; t < column.kernel_size; ++t) {
         const int64_t at = t % classes * slot + t * column.dilation / column.stride;
-        *offsets++ = ((image * lines + h * line.dilation) * line_length() + at) * lanes;
+        taps[k] = {((image * lines + h * line.dilation) * line_length() + at) * lanes, k};
+        ++k;
       }
+}
+
+LaneMap Cut::map(const Piece& piece) const {
+  LaneMap map;
+  map.lines = piece.lines;
+  map.columns = piece.columns;
+  // A huge stride has one line, and no product.
+  map.x_line = piece.lines > 1 ? line.stride * line_length() * lanes : int64_t(0);
+  map.x_column = map.y_column = lanes;
+  map.y_line = piece.columns * lanes;
+  map.y_image = piece.lines * map.y_line;
+  return map;
+}
+
+int64_t Cut::at_once(int64_t real_bytes) const {
+  const int64_t bytes = std::max<int64_t>(weight_elements() * real_bytes, 1);
+  return std::clamp<int64_t>(kAtOnceBytes / bytes, 1, blocks);
+}
+
+Cut Cut::in_place(int64_t real_bytes) const {
+  Cut cut = *this;
+  cut.columns = column.output_size;
+  cut.column_blocks = 1;
+  const double vectors = double(rows_in * outer_taps) * double(column.input_size) +
+                         double(rows_out) * double(column.output_size);
+  const double bytes = vectors * double(at_once(real_bytes) * lanes * real_bytes);
+  const double most = double(std::max<int64_t>(line.output_size, 1));
+  cut.band = int64_t(std::clamp(kBandBytes / std::max(bytes, 1.0), 1.0, most));
+  cut.bands = ceil_div(line.output_size, cut.band);
+  cut.pieces = images * cut.bands;
+  return cut;
 }
 
 void index_of(const Problem& p, int count, int64_t Axis::* size, int64_t number, int64_t* index) {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "core/problem.h"
+#include "micro/kernels.h"
 
 namespace torchconv::lanes_detail {
 
@@ -16,6 +17,8 @@ constexpr int64_t kPieceBytes = 256 << 10;      // that a piece aims to keep: a 
 constexpr int64_t kMostPieceBytes = 640 << 10;  // that the smallest piece may need
 constexpr int64_t kMostWeightsBytes = 512 << 10;  // of one block
 constexpr int64_t kFewestColumns = 16;
+constexpr int64_t kBandBytes = 384 << 10;    // of the lines of a piece in place, all groups
+constexpr int64_t kAtOnceBytes = 128 << 10;  // of the weights of blocks taken at once in place
 
 struct Piece {
   int64_t n, outer[kMaxAxes], line, lines, column, columns;  // of the output
@@ -27,7 +30,8 @@ struct Cut {
   int64_t outer_taps, outer_positions, depth;  // depth: products of an output
   Axis line, column;
   int64_t classes, slots, slot;  // slot: vectors of one
-  int64_t columns, column_blocks, band, bands, lines, pieces;
+  int64_t columns, column_blocks, band, bands, lines;
+  int64_t images, pieces;  // images: of each outer position one
 
   Cut(const Problem& p, int64_t lanes, int64_t real_bytes);
 
@@ -42,7 +46,14 @@ struct Cut {
   double piece_bytes(int64_t real_bytes) const;
 
   // Where each product of an output, in the order (plane, ci, t), finds the first output's vector.
-  void fill_offsets(int64_t* offsets) const;
+  void fill_taps(LaneTap* taps) const;
+
+  // The same in pieces of whole lines of blocks taken at once.
+  Cut in_place(int64_t real_bytes) const;
+  // The most such blocks.
+  int64_t at_once(int64_t real_bytes) const;
+  // The map of a piece in panels.
+  LaneMap map(const Piece& piece) const;
 
  private:
   double vectors_of_line() const;

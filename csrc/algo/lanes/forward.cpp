@@ -13,31 +13,57 @@ constexpr int64_t kTasksPerWorker = 4;
 template <typename T>
 struct Worker {
   T *input, *weights, *start, *sums;
+  LaneTap* taps;
   Worker(const Cut& cut, Arena* arena) {
+    const int64_t at_once = cut.at_once(sizeof(T));
+    taps = arena->take<LaneTap>(cut.depth);
     input = arena->take<T>(cut.input_elements());
-    weights = arena->take<T>(cut.weight_elements());
-    start = arena->take<T>(cut.rows_out * cut.lanes);
+    weights = arena->take<T>(at_once * cut.weight_elements());
+    start = arena->take<T>(at_once * cut.rows_out * cut.lanes);
     sums = arena->take<T>(cut.output_elements());
   }
 };
 
 template <typename T>
-void make_piece(const Groups<T>& groups, const Piece& piece, int64_t block, const int64_t* offsets,
+void make_piece(const Groups<T>& groups, const Piece& piece, int64_t block, const LaneTap* taps,
                 const Worker<T>& worker) {
   const Cut& cut = groups.cut;
   const Kernels<T>& kernel = kernels<T>();
   groups.pack_input(piece, block, worker.input);
-  // A huge stride has one line, and no product.
-  const int64_t x_row =
-      piece.lines > 1 ? cut.line.stride * cut.line_length() * cut.lanes : int64_t(0);
-  const int64_t image = piece.lines * piece.columns * cut.lanes;
+  const LaneMap map = cut.map(piece);
   for (int64_t r = 0; r < cut.rows_out; r += kernel.lane_rows) {
     const int64_t rows = std::min<int64_t>(kernel.lane_rows, cut.rows_out - r);
-    kernel.lanes_slide[rows - 1](cut.depth, worker.weights + r * cut.depth * cut.lanes, offsets,
-                                 worker.input, x_row, worker.start + r * cut.lanes, piece.lines,
-                                 piece.columns, worker.sums + r * image, image);
+    kernel.lanes_slide[rows - 1](cut.depth, taps, map, worker.weights + r * cut.depth * cut.lanes,
+                                 worker.start + r * cut.lanes, worker.input,
+                                 worker.sums + r * map.y_image);
   }
   groups.store_output(piece, block, worker.sums);
+}
+
+// Blocks [first, last) of a piece, whose weights are packed one after the other.
+template <typename T>
+void make_in_place(const Groups<T>& groups, const Piece& piece, int64_t first, int64_t last,
+                   const Worker<T>& worker) {
+  const Cut& cut = groups.cut;
+  const auto* const x = reinterpret_cast<const T*>(groups.input.data);
+  auto* const y = reinterpret_cast<T*>(groups.output.data);
+  groups.for_each_map(piece, worker.taps, [&](int64_t depth, const LaneMap& map, int64_t to) {
+    for (int64_t b = first; b < last; ++b)
+      kernels<T>().lanes_slide[0](depth, worker.taps, map,
+                                  worker.weights + (b - first) * cut.weight_elements(),
+                                  worker.start + (b - first) * cut.lanes, x + cut.first_group(b),
+                                  y + to + cut.first_group(b));
+  });
+}
+
+template <typename T>
+void pack_block(const Groups<T>& groups, int64_t block, T* weights, T* start) {
+  const Cut& cut = groups.cut;
+  const int64_t most = kernels<T>().lane_rows;
+  for (int64_t r = 0; r < cut.rows_out; r += most)
+    groups.pack_weights(block, r, std::min(most, cut.rows_out - r),
+                        weights + r * cut.depth * cut.lanes);
+  groups.pack_bias(block, start);
 }
 
 }  // namespace
@@ -48,25 +74,40 @@ void run_forward(const Problem& p, const Operands& operands, const Context& cont
   const Cut cut = cut_of<T>(p);
   const Groups<T> groups(p, operands, cut);
   Arena arena{static_cast<char*>(context.scratch)};
-  int64_t* const offsets = arena.take<int64_t>(cut.depth);
-  cut.fill_offsets(offsets);
+  LaneTap* const taps = arena.take<LaneTap>(cut.depth);
+  cut.fill_taps(taps);
   Arena counter{nullptr};
   Worker<T>(cut, &counter);
   const int workers = workers_for(p, context.threads);
-  // No sum is cut, so the number of tasks may depend on the workers.
-  const int64_t wanted = workers == 1 ? 1 : ceil_div(kTasksPerWorker * workers, cut.blocks);
-  const int64_t shares = std::min(wanted, cut.pieces);
-  for_each_task<T>(context, cut.blocks * shares, workers, [&](int64_t task, int w) {
-    Arena own{arena.base + arena.used + w * counter.used};
-    const Worker<T> worker(cut, &own);
-    const int64_t block = task / shares, share = task % shares;
-    for (int64_t r = 0; r < cut.rows_out; r += kernels<T>().lane_rows)
-      groups.pack_weights(block, r, std::min<int64_t>(kernels<T>().lane_rows, cut.rows_out - r),
-                          worker.weights + r * cut.depth * cut.lanes);
-    groups.pack_bias(block, worker.start);
-    for (int64_t i = cut.pieces * share / shares; i < cut.pieces * (share + 1) / shares; ++i)
-      make_piece(groups, cut.piece(p, i), block, offsets, worker);
-  });
+  // Takes blocks [from, until), `at_once` together. No sum is cut, so the number of tasks may depend
+  // on the workers.
+  const auto make = [&](const Cut& c, int64_t from, int64_t until, int64_t at_once,
+                        const auto& make_one) {
+    const int64_t parts = ceil_div(until - from, at_once);
+    if (parts == 0) return;
+    const int64_t wanted = workers == 1 ? 1 : ceil_div(kTasksPerWorker * workers, parts);
+    const int64_t shares = std::min(wanted, c.pieces);
+    for_each_task<T>(context, parts * shares, workers, [&](int64_t task, int w) {
+      Arena own{arena.base + arena.used + w * counter.used};
+      const Worker<T> worker(cut, &own);
+      const int64_t part = task / shares, share = task % shares;
+      const int64_t first = from + part * at_once, last = std::min(first + at_once, until);
+      for (int64_t b = first; b < last; ++b)
+        pack_block(groups, b, worker.weights + (b - first) * cut.weight_elements(),
+                   worker.start + (b - first) * cut.rows_out * cut.lanes);
+      for (int64_t i = c.pieces * share / shares; i < c.pieces * (share + 1) / shares; ++i)
+        make_one(c.piece(p, i), first, last, worker);
+    });
+  };
+  const int64_t in_place = groups.blocks_in_place();
+  make(cut.in_place(sizeof(T)), 0, in_place, cut.at_once(sizeof(T)),
+       [&](const Piece& piece, int64_t first, int64_t last, const Worker<T>& worker) {
+         make_in_place(groups, piece, first, last, worker);
+       });
+  make(cut, in_place, cut.blocks, 1,
+       [&](const Piece& piece, int64_t block, int64_t, const Worker<T>& worker) {
+         make_piece(groups, piece, block, taps, worker);
+       });
 }
 
 template <typename T>
@@ -74,7 +115,7 @@ int64_t forward_scratch(const Problem& p, int threads) {
   if (writes_nothing(p)) return 0;
   const Cut cut = cut_of<T>(p);
   Arena arena{nullptr};
-  arena.take<int64_t>(cut.depth);
+  arena.take<LaneTap>(cut.depth);
   for (int w = 0; w < workers_for(p, threads); ++w) Worker<T>(cut, &arena);
   return arena.used;
 }

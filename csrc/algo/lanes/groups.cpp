@@ -1,6 +1,16 @@
 #include "algo/lanes/groups.h"
 
 namespace torchconv::lanes_detail {
+
+Inside full(const Axis& x, int64_t first, int64_t count) {
+  const int64_t low = first * x.stride - x.padding;
+  const int64_t reach = std::max<int64_t>(x.kernel_size - 1, 0) * x.dilation;
+  const Inside first_tap = inside(x.input_size, low, x.stride, count);
+  const Inside last_tap = inside(x.input_size, low + reach, x.stride, count);
+  const Inside both{first_tap.begin, last_tap.end};
+  return both.begin < both.end ? both : Inside{0, 0};
+}
+
 // Adds where an outer tap meets the input; false where it meets nothing.
 template <typename T>
 bool Groups<T>::outer_offset(const Piece& piece, int64_t number, int64_t* offset) const {
@@ -179,6 +189,37 @@ void Groups<T>::store_output(const Piece& piece, int64_t block, const T* from) c
       piece, block, [&](const Sheet& sheet, int64_t first, int64_t line, int64_t step) {
         kernels<T>().from_lanes(output.store, from + first, line, step, operands.accumulate, sheet);
       });
+}
+
+template <typename T>
+int64_t Groups<T>::blocks_in_place() const {
+  constexpr Store own = sizeof(T) == sizeof(double) ? Store::f64 : Store::f32;
+  const Inside in = full(cut.column, 0, cut.column.output_size);
+  const bool lies = input.store == own && input.stride.group == 1 && output.stride.group == 1 &&
+                    cut.rows_out == 1 && !operands.accumulate;
+  return lies && 2 * (in.end - in.begin) >= cut.column.output_size ? p.groups / cut.lanes : 0;
+}
+
+template <typename T>
+int64_t Groups<T>::meet(const Piece& piece, int64_t line, int64_t column, LaneTap* taps) const {
+  const Axis &x = cut.column, &y = cut.line;
+  const int64_t along = input.stride.axis[p.axes - 1], down = line_step(input);
+  int64_t k = 0, met = 0;
+  for (int64_t ci = 0; ci < cut.rows_in; ++ci)
+    for (int64_t t = 0; t < cut.outer_taps; ++t) {
+      int64_t origin = piece.n * input.stride.batch + ci * input.stride.in_channel;
+      const bool seen = outer_offset(piece, t, &origin);
+      for (int64_t h = 0; h < y.kernel_size; ++h) {
+        const int64_t i =
+            fold(p.padding_mode, line * y.stride - y.padding + h * y.dilation, y.input_size);
+        for (int64_t w = 0; w < x.kernel_size; ++w, ++k) {
+          const int64_t j =
+              fold(p.padding_mode, column * x.stride - x.padding + w * x.dilation, x.input_size);
+          if (seen && i >= 0 && j >= 0) taps[met++] = {origin + i * down + j * along, k};
+        }
+      }
+    }
+  return met;
 }
 
 template struct Groups<float>;

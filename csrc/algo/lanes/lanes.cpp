@@ -6,8 +6,9 @@
 //     input    forward problems over views of the output (core/relabel.h)
 //
 // with every x, y and w a vector of as many groups as it has lanes: products never cross lanes,
-// whatever the size of the map. Tensors are turned into that layout, and padded, a piece at a time
-// (algo/lanes/groups.h); where the groups lie side by side in memory that is a copy.
+// whatever the size of the map. Depthwise on channels_last the tensors lie so, and are read and
+// written in place. Others are turned into that layout, and padded, a piece at a time
+// (algo/lanes/groups.h).
 //
 // Complex numbers are pairs of reals: a channel is two rows, a real and an imaginary one.
 #include <cmath>
@@ -49,8 +50,14 @@ std::string refuses(const Problem& p) {
   return in_compute_type(p.dtype, [&]<typename T>(T) { return refuses_in<T>(p); });
 }
 
+// Whether the groups lie as the lanes of vectors.
+bool lies_as_lanes(const Problem& p) {
+  return p.channels_last && p.in_channels == p.groups && p.out_channels == p.groups &&
+         (p.dtype == DType::float32 || p.dtype == DType::float64);
+}
+
 // Seconds of a forward problem, or of a weight gradient: products at half the tile's rate, lanes
-// without a group counted, and both tensors turned once.
+// without a group counted, and both tensors read, or turned once.
 double seconds(const Problem& p) {
   const double lanes = lanes_of(p.dtype);
   const double planes = planes_of(p.dtype), groups = double(std::max<int64_t>(p.groups, 1));
@@ -58,7 +65,8 @@ double seconds(const Problem& p) {
   const double vectors = double(p.batch) * planes * blocks / groups *
                          (double(p.in_channels) * double(p.input_positions()) +
                           double(p.out_channels) * double(p.output_positions()));
-  return 1e-6 + p.multiply_adds() * planes * planes / (filled * lanes * 4e9) + vectors * 2.5e-9;
+  return 1e-6 + p.multiply_adds() * planes * planes / (filled * lanes * 4e9) +
+         vectors * (lies_as_lanes(p) ? 5e-10 : 2.5e-9);
 }
 
 double cost(const Problem& p) {

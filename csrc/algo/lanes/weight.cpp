@@ -12,19 +12,31 @@ namespace {
 constexpr int64_t kTasksWanted = 16;
 constexpr int64_t kPartialBytes = 768 << 10;  // of sums kept apart for a split reduction
 
+// Of the pieces, where `at_once` blocks go together.
 template <typename T>
-int64_t splits_of(const Cut& cut) {
+int64_t splits_of(const Cut& cut, int64_t at_once) {
+  const int64_t parts = ceil_div(cut.blocks, at_once);
   const int64_t most = kPartialBytes / (cut.blocks * cut.weight_elements() * int64_t(sizeof(T)));
-  return std::max<int64_t>(std::min({ceil_div(kTasksWanted, cut.blocks), cut.pieces, most}), 1);
+  return std::max<int64_t>(std::min({ceil_div(kTasksWanted, parts), cut.pieces, most}), 1);
+}
+
+// Elements of the sums that splits keep, in panels or in place.
+template <typename T>
+int64_t partial_elements(const Cut& cut) {
+  const int64_t splits =
+      std::max(splits_of<T>(cut, 1), splits_of<T>(cut.in_place(sizeof(T)), cut.at_once(sizeof(T))));
+  return splits > 1 ? cut.blocks * splits * cut.weight_elements() : 0;
 }
 
 template <typename T>
 struct Worker {
   T *input, *output, *sums;
-  Worker(const Cut& cut, int64_t splits, Arena* arena) {
+  LaneTap* taps;
+  Worker(const Cut& cut, Arena* arena) {
     input = arena->take<T>(cut.input_elements());
     output = arena->take<T>(cut.output_elements());
-    sums = arena->take<T>(splits == 1 ? cut.weight_elements() : 0);
+    sums = arena->take<T>(cut.at_once(sizeof(T)) * cut.weight_elements());
+    taps = arena->take<LaneTap>(cut.depth);
   }
 };
 
@@ -38,18 +50,30 @@ void for_each_panel(const Cut& cut, T* sums, const F& f) {
 }
 
 template <typename T>
-void add_piece(const Groups<T>& groups, const Piece& piece, int64_t block, const int64_t* offsets,
-               const Worker<T>& worker) {
+void add_piece(const Groups<T>& groups, const Piece& piece, int64_t block, const LaneTap* taps,
+               const Worker<T>& worker, T* sums) {
   const Cut& cut = groups.cut;
   groups.pack_input(piece, block, worker.input);
-  const int64_t image = piece.lines * piece.columns * cut.lanes;
   groups.pack_output(piece, block, worker.output);
-  const int64_t x_row =
-      piece.lines > 1 ? cut.line.stride * cut.line_length() * cut.lanes : int64_t(0);
-  for_each_panel(cut, worker.sums, [&](int64_t r, int64_t rows, T* panel) {
-    kernels<T>().lanes_dot[rows - 1](cut.depth, offsets, worker.input, x_row,
-                                     worker.output + r * image, image, piece.lines, piece.columns,
-                                     panel);
+  const LaneMap map = cut.map(piece);
+  for_each_panel(cut, sums, [&](int64_t r, int64_t rows, T* panel) {
+    kernels<T>().lanes_dot[rows - 1](cut.depth, taps, map, worker.input,
+                                     worker.output + r * map.y_image, panel);
+  });
+}
+
+// The sums of block b, below `blocks` and counted from `first`, are at sums + b * apart.
+template <typename T>
+void add_in_place(const Groups<T>& groups, const Piece& piece, int64_t first, int64_t blocks,
+                  const Worker<T>& worker, T* sums, int64_t apart) {
+  const auto* const x = reinterpret_cast<const T*>(groups.input.data);
+  const auto* const y = reinterpret_cast<const T*>(groups.output.data);
+  groups.for_each_map(piece, worker.taps, [&](int64_t depth, const LaneMap& map, int64_t from) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t group = groups.cut.first_group(first + b);
+      kernels<T>().lanes_dot[0](depth, worker.taps, map, x + group, y + from + group,
+                                sums + b * apart);
+    }
   });
 }
 
@@ -81,42 +105,57 @@ template <typename T>
 void run_weight(const Problem& p, const Operands& operands, const Context& context) {
   const Cut cut = cut_of<T>(p);
   const Groups<T> groups(p, operands, cut);
-  const int64_t splits = splits_of<T>(cut), elements = cut.weight_elements();
+  const int64_t elements = cut.weight_elements();
   Arena arena{static_cast<char*>(context.scratch)};
-  int64_t* const offsets = arena.take<int64_t>(cut.depth);
-  cut.fill_offsets(offsets);
-  T* const partial = arena.take<T>(splits > 1 ? cut.blocks * splits * elements : 0);
+  LaneTap* const taps = arena.take<LaneTap>(cut.depth);
+  cut.fill_taps(taps);
+  T* const partial = arena.take<T>(partial_elements<T>(cut));
   Arena counter{nullptr};
-  Worker<T>(cut, splits, &counter);
+  Worker<T>(cut, &counter);
   const int workers = workers_for(p, context.threads);
 
-  for_each_task<T>(context, cut.blocks * splits, workers, [&](int64_t task, int w) {
-    Arena own{arena.base + arena.used + w * counter.used};
-    Worker<T> worker(cut, splits, &own);
-    const int64_t block = task / splits, split = task % splits;
-    if (splits > 1) worker.sums = partial + task * elements;
-    std::fill_n(worker.sums, elements, T(0));
-    for (int64_t i = cut.pieces * split / splits; i < cut.pieces * (split + 1) / splits; ++i)
-      add_piece(groups, cut.piece(p, i), block, offsets, worker);
-    if (splits == 1) store(groups, block, worker.sums);
-  });
-  if (splits == 1) return;
-  for_each_task<T>(context, cut.blocks, workers, [&](int64_t block, int) {
-    T* const sums = partial + block * splits * elements;
-    for (int64_t s = 1; s < splits; ++s)
-      for (int64_t i = 0; i < elements; ++i) sums[i] += sums[s * elements + i];
-    store(groups, block, sums);
-  });
+  // Blocks [from, until), `at_once` together: add(piece, first, blocks, worker, sums, apart).
+  const auto make = [&](const Cut& c, int64_t from, int64_t until, int64_t at_once,
+                        const auto& add) {
+    const int64_t splits = splits_of<T>(c, at_once), apart = splits * elements;
+    const int64_t parts = ceil_div(until - from, at_once);
+    for_each_task<T>(context, parts * splits, workers, [&](int64_t task, int w) {
+      Arena own{arena.base + arena.used + w * counter.used};
+      const Worker<T> worker(cut, &own);
+      const int64_t part = task / splits, split = task % splits;
+      const int64_t first = from + part * at_once, blocks = std::min(at_once, until - first);
+      T* const sums = splits > 1 ? partial + first * apart + split * elements : worker.sums;
+      for (int64_t b = 0; b < blocks; ++b) std::fill_n(sums + b * apart, elements, T(0));
+      for (int64_t i = c.pieces * split / splits; i < c.pieces * (split + 1) / splits; ++i)
+        add(c.piece(p, i), first, blocks, worker, sums, apart);
+      for (int64_t b = 0; splits == 1 && b < blocks; ++b)
+        store(groups, first + b, sums + b * apart);
+    });
+    if (splits == 1) return;
+    for_each_task<T>(context, until - from, workers, [&](int64_t task, int) {
+      T* const sums = partial + (from + task) * apart;
+      for (int64_t s = 1; s < splits; ++s)
+        for (int64_t i = 0; i < elements; ++i) sums[i] += sums[s * elements + i];
+      store(groups, from + task, sums);
+    });
+  };
+  const int64_t in_place = groups.blocks_in_place();
+  make(cut.in_place(sizeof(T)), 0, in_place, cut.at_once(sizeof(T)),
+       [&](const Piece& piece, int64_t first, int64_t blocks, const Worker<T>& worker, T* sums,
+           int64_t apart) { add_in_place(groups, piece, first, blocks, worker, sums, apart); });
+  make(cut, in_place, cut.blocks, 1,
+       [&](const Piece& piece, int64_t block, int64_t, const Worker<T>& worker, T* sums, int64_t) {
+         add_piece(groups, piece, block, taps, worker, sums);
+       });
 }
 
 template <typename T>
 int64_t weight_scratch(const Problem& p, int threads) {
   const Cut cut = cut_of<T>(p);
-  const int64_t splits = splits_of<T>(cut);
   Arena arena{nullptr};
-  arena.take<int64_t>(cut.depth);
-  arena.take<T>(splits > 1 ? cut.blocks * splits * cut.weight_elements() : 0);
-  for (int w = 0; w < workers_for(p, threads); ++w) Worker<T>(cut, splits, &arena);
+  arena.take<LaneTap>(cut.depth);
+  arena.take<T>(partial_elements<T>(cut));
+  for (int w = 0; w < workers_for(p, threads); ++w) Worker<T>(cut, &arena);
   return arena.used;
 }
 
