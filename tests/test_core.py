@@ -17,6 +17,7 @@ DTYPES = (
     "float32", "float64", "bfloat16", "float16", "complex64", "complex128",
     "uint8", "int8", "int16", "int32", "int64",
 )  # fmt: skip
+TARGETS = ("avx512_bf16", "avx512", "avx2", "baseline")
 LINES = [line(name, result, dtype) for name in PROBLEMS for result in RESULTS for dtype in DTYPES]
 
 pytestmark = pytest.mark.skipif(not shutil.which(COMPILER), reason=f"no compiler {COMPILER}")
@@ -79,7 +80,7 @@ def plain(objects, tmp_path_factory):
     return build(ROOT / "csrc", tmp_path_factory.mktemp("plain"), PLAIN, objects)
 
 
-@pytest.mark.parametrize("target", ["avx512", "avx2", "baseline"])
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_every_problem_on_every_target(plain, target, threads):
     """A target that this machine lacks falls back to the best it has."""
@@ -97,7 +98,7 @@ def test_a_bad_line_is_reported_not_run(plain):
 @pytest.mark.long
 def test_under_sanitizers(tmp_path):
     program = build(ROOT / "csrc", tmp_path, SANITIZED, {})
-    for target in ("avx512", "avx2", "baseline"):
+    for target in TARGETS:
         status, output = drive(program, LINES, TORCHCONV_TARGET=target)
         assert status == 0, output[-3000:]
 

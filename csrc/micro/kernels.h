@@ -1,6 +1,7 @@
 // The hot loops of this machine, as a table of functions over dense panels. T is the type that is
 // computed in: float (for float32, bfloat16, float16 as stored), double, or for whole numbers, which
-// wrap, the narrowest of uint16_t, uint32_t and uint64_t that holds them.
+// wrap, the narrowest of uint16_t, uint32_t and uint64_t that holds them. A machine that multiplies
+// bfloat16 has tiles of BFloat16, too, whose sums are float.
 //
 // A tile multiplies with every sum in registers, vectors along j:
 //
@@ -15,6 +16,8 @@
 #pragma once
 
 #include <cstdint>
+
+#include "core/half.h"
 
 namespace torchconv {
 
@@ -83,20 +86,36 @@ struct LaneMap {
   int64_t y_image, y_line, y_column;
 };
 
+// What products of T are summed in.
+template <typename T>
+struct SumOf {
+  using Type = T;
+};
+template <>
+struct SumOf<BFloat16> {
+  using Type = float;
+};
+template <typename T>
+using Sum = typename SumOf<T>::Type;
+
+// Of BFloat16 there are outer tiles, gather, interleave and scatter.
 template <typename T>
 struct Kernels {
-  int lanes;    // of one vector
+  int lanes;    // of one vector of sums; 0 in a table that this machine lacks
+  int steps;    // of the depth that one product takes
   int rows;     // of the largest outer tile
   int vectors;  // of the largest outer tile
 
-  // outer[rows - 1][vectors - 1]. A is packed [depth][rows]; a row of B starts every b_row
-  // elements, a row of C every c_row. Sums start from start[i] (zero where null), or, where `add`,
-  // from zero and are added to C. C is not read unless `add`.
-  using Outer = void (*)(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int64_t c_row,
-                         const T* start, bool add);
+  // outer[rows - 1][vectors - 1]. A is packed [depth][rows] and arranged; a row of B starts every
+  // b_row elements, a row of C every c_row. Sums start from start[i] (zero where null), or, where
+  // `add`, from zero and are added to C. C is not read unless `add`.
+  using Outer = void (*)(int64_t depth, const T* a, const T* b, int64_t b_row, Sum<T>* c,
+                         int64_t c_row, const Sum<T>* start, bool add);
   Outer outer[kMaxRows][kMaxVectors];
   // The same for A in blocks [depth / lanes][`rows` of the largest tile][lanes].
   Outer outer_blocks[kMaxRows][kMaxVectors];
+  // Puts a packed A into the order in which `outer` reads it, in place.
+  void (*arrange)(int64_t depth, int64_t rows, T* a);
 
   // Taps that slide over lines laid out so that all outputs move together. Forward:
   //
@@ -148,10 +167,10 @@ struct Kernels {
   // to[r * to_row + k] = from(r, k), converted.
   void (*gather)(Store store, const Lines& from, T* to, int64_t to_row);
   // to[k * to_step + r * to_row] = sign * from(r, k), converted: lines become columns.
-  void (*interleave)(Store store, const Lines& from, T sign, T* to, int64_t to_row,
+  void (*interleave)(Store store, const Lines& from, Sum<T> sign, T* to, int64_t to_row,
                      int64_t to_step);
   // to(r, k) = from[r * from_row + k], or += where `add`, converted.
-  void (*scatter)(Store store, const T* from, int64_t from_row, bool add, const Lines& to);
+  void (*scatter)(Store store, const Sum<T>* from, int64_t from_row, bool add, const Lines& to);
 
   // Up to `lanes` lines become columns: to[k * to_step + r] = from(r, k), converted, and zero from
   // line from.rows on.
@@ -174,6 +193,7 @@ struct Tables {
   Kernels<uint16_t> u16;
   Kernels<uint32_t> u32;
   Kernels<uint64_t> u64;
+  Kernels<BFloat16> bf16;
 };
 
 template <typename T>

@@ -1,57 +1,11 @@
 // The hot loops, compiled once per target: see kernels.h for what each function promises.
-//
-// A tile keeps rows x vectors sums in registers. Per step of the depth it loads `vectors` vectors
-// of B and broadcasts `rows` numbers of A; with two FMA ports of four cycles' latency at least
-// eight independent sums are needed, and 8 x 3 of 32 (AVX-512) or 4 x 3 of 16 registers (AVX2)
-// leave room for the operands while the loads stay below the FMAs.
 
 namespace torchconv::TORCHCONV_TARGET {
 
 #include "micro/simd.h"
 #include "micro/slide_impl.h"
+#include "micro/tile_impl.h"
 #include "micro/winograd_impl.h"
-
-constexpr int kRows = TORCHCONV_VECTOR_BYTES == 64 ? 8 : 4;
-constexpr int kVectors = 3;
-
-// The sums of a tile over `depth`; A[k][i] is a[k * a_step + i * a_row].
-template <int a_step, int a_row, typename T, int rows, int vectors>
-inline void add_products(int64_t depth, const T* a, const T* b, int64_t b_row,
-                         Vec<T> (&sum)[rows][vectors]) {
-  for (int64_t k = 0; k < depth; ++k, a += a_step, b += b_row) {
-    Vec<T> column[vectors];
-#pragma GCC unroll 4
-    for (int j = 0; j < vectors; ++j) column[j] = load(b + j * kLanes<T>);
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; ++i)
-#pragma GCC unroll 4
-      for (int j = 0; j < vectors; ++j) sum[i][j] += column[j] * a[i * a_row];
-  }
-}
-
-template <typename T, int rows, int vectors, bool blocks>
-void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int64_t c_row,
-                const T* start, bool add) {
-  constexpr int lanes = kLanes<T>;
-  Vec<T> sum[rows][vectors];
-#pragma GCC unroll 8
-  for (int i = 0; i < rows; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < vectors; ++j) sum[i][j] = splat<T>(start && !add ? start[i] : T(0));
-  if constexpr (blocks) {
-    for (; depth > 0; depth -= lanes, a += kRows * lanes, b += lanes * b_row)
-      add_products<1, lanes>(depth < lanes ? depth : lanes, a, b, b_row, sum);
-  } else {
-    add_products<rows, 1>(depth, a, b, b_row, sum);
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < rows; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < vectors; ++j) {
-      T* const at = c + i * c_row + j * lanes;
-      store(at, add ? load(at) + sum[i][j] : sum[i][j]);
-    }
-}
 
 // The next elements of line r, of which `left` are wanted. Where later lines lie behind them in
 // memory a whole vector is read: a masked load that misses the cache holds up those after it (a
@@ -289,23 +243,26 @@ void turn_back(Store stored, const T* from, int64_t from_step, const T* start, b
   });
 }
 
-template <typename T, int rows>
-void fill_outer(Kernels<T>* table) {
-  table->outer[rows - 1][0] = outer_tile<T, rows, 1, false>;
-  table->outer_blocks[rows - 1][0] = outer_tile<T, rows, 1, true>;
-  table->outer[rows - 1][1] = outer_tile<T, rows, 2, false>;
-  table->outer_blocks[rows - 1][1] = outer_tile<T, rows, 2, true>;
-  table->outer[rows - 1][2] = outer_tile<T, rows, 3, false>;
-  table->outer_blocks[rows - 1][2] = outer_tile<T, rows, 3, true>;
-  if constexpr (rows > 1) fill_outer<T, rows - 1>(table);
-}
+// The tiles, and what carries their sums.
 template <typename T>
-Kernels<T> make_kernels() {
+Kernels<T> make_tiles() {
   Kernels<T> table{};
-  table.lanes = kLanes<T>;
+  table.lanes = kLanes<Sum<T>>;
+  table.steps = Product<T>::steps;
   table.rows = kRows;
   table.vectors = kVectors;
-  fill_outer<T, kRows>(&table);
+  fill_outer<T, kRows, false>(table.outer);
+  table.scatter = scatter<Sum<T>>;
+  table.flush_denormals = flush_denormals;
+  table.restore_denormals = restore_denormals;
+  return table;
+}
+
+template <typename T>
+Kernels<T> make_kernels() {
+  Kernels<T> table = make_tiles<T>();
+  table.arrange = [](int64_t, int64_t, T*) {};
+  fill_outer<T, kRows, true>(table.outer_blocks);
   table.slide = slide<T>;
   table.lane_rows = kLaneRows;
   fill_lanes<T, kLaneRows>(&table);
@@ -316,7 +273,6 @@ Kernels<T> make_kernels() {
   fill_meet<T, kTapColumns>(&table);
   table.gather = gather<T>;
   table.interleave = interleave<T>;
-  table.scatter = scatter<T>;
   table.turn = turn<T>;
   table.turn_back = turn_back<T>;
   if constexpr (T(0.5) > 0) {  // transforms need fractions
@@ -324,15 +280,7 @@ Kernels<T> make_kernels() {
     table.tiles[int(Tile::f2)] = tile_kernels<T, F2<T>>();
     table.tiles[int(Tile::f4)] = tile_kernels<T, F4<T>>();
   }
-  table.flush_denormals = flush_denormals;
-  table.restore_denormals = restore_denormals;
   return table;
-}
-
-// Filled on demand: no code of this target may run before the machine is known to have it.
-Tables tables() {
-  return {make_kernels<float>(), make_kernels<double>(), make_kernels<uint16_t>(),
-          make_kernels<uint32_t>(), make_kernels<uint64_t>()};
 }
 
 }  // namespace torchconv::TORCHCONV_TARGET

@@ -91,7 +91,7 @@ namespace {
 template <typename T>
 void zero(T* to, int64_t to_row, int64_t rows, int64_t count) {
   for (int64_t r = 0; r < rows; ++r, to += to_row)
-    for (int64_t k = 0; k < count; ++k) to[k] = 0;
+    for (int64_t k = 0; k < count; ++k) to[k] = T{};
 }
 
 void next_tap(const Problem& p, int64_t* tap) {
@@ -178,6 +178,8 @@ template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, 
                            int64_t, uint32_t*, int64_t);
 template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
                            int64_t, uint64_t*, int64_t);
+template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
+                           int64_t, BFloat16*, int64_t);
 template void pack_line(const Reals&, PaddingMode, int64_t, int64_t, int64_t, int64_t, int64_t,
                         int64_t, int64_t, float*, int64_t);
 template void pack_line(const Reals&, PaddingMode, int64_t, int64_t, int64_t, int64_t, int64_t,
@@ -188,5 +190,7 @@ template void pack_line(const Reals&, PaddingMode, int64_t, int64_t, int64_t, in
                         int64_t, int64_t, uint32_t*, int64_t);
 template void pack_line(const Reals&, PaddingMode, int64_t, int64_t, int64_t, int64_t, int64_t,
                         int64_t, int64_t, uint64_t*, int64_t);
+template void pack_line(const Reals&, PaddingMode, int64_t, int64_t, int64_t, int64_t, int64_t,
+                        int64_t, int64_t, BFloat16*, int64_t);
 
 }  // namespace torchconv

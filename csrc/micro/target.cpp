@@ -16,6 +16,9 @@ Tables tables();
 namespace avx512 {
 Tables tables();
 }
+namespace avx512_bf16 {
+Tables tables();
+}
 
 namespace {
 
@@ -30,6 +33,7 @@ bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
 bool always() { return true; }
@@ -37,6 +41,7 @@ bool always() { return true; }
 // The best first.
 const Target kTargets[] = {
 #if defined(__x86_64__)
+    {"avx512_bf16", has_avx512_bf16, avx512_bf16::tables},
     {"avx512", has_avx512, avx512::tables},
     {"avx2", has_avx2, avx2::tables},
     {"baseline", always, baseline::tables},
@@ -88,6 +93,10 @@ const Kernels<uint32_t>& kernels() {
 template <>
 const Kernels<uint64_t>& kernels() {
   return tables().u64;
+}
+template <>
+const Kernels<BFloat16>& kernels() {
+  return tables().bf16;
 }
 
 }  // namespace torchconv

@@ -12,7 +12,7 @@
 #else
 #pragma GCC target("avx2,fma,f16c")
 #endif
-#include "micro/kernels_impl.h"
+#include "micro/tables_impl.h"
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

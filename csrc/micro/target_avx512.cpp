@@ -17,7 +17,7 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,prefer-vector-width=512")
 #endif
-#include "micro/kernels_impl.h"
+#include "micro/tables_impl.h"
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

@@ -8,4 +8,4 @@
 
 #define TORCHCONV_TARGET baseline
 #define TORCHCONV_VECTOR_BYTES 16
-#include "micro/kernels_impl.h"
+#include "micro/tables_impl.h"

@@ -38,7 +38,7 @@ struct ForwardPlan {
     column_blocks = ceil_div(positions, round_down(most_columns, kernel.lanes));
     cut_columns(kernel.lanes);
     const int64_t most_rows =
-        std::min(kBlockBytes / chunk_bytes, kSumsBytes / (columns * int64_t(sizeof(T))));
+        std::min(kBlockBytes / chunk_bytes, kSumsBytes / (columns * int64_t(sizeof(Sum<T>))));
     row_blocks = ceil_div(rows, round_down(most_rows, kernel.rows));
     // Too few tasks: halve what costs less to pack twice.
     while (p.groups * row_blocks * column_blocks < workers) {
@@ -61,15 +61,15 @@ struct ForwardPlan {
 
 template <typename T>
 struct Worker {
-  T* patches;  // [chunk][columns] of X
-  T* panels;   // [rows_per_block / rows][chunk][rows] of W
-  T* sums;     // [rows_per_block][columns] of Y
-  T* start;    // [rows_per_block]: where the sums begin
+  T* patches;     // [chunk][columns] of X
+  T* panels;      // [rows_per_block / rows][chunk][rows] of W
+  Sum<T>* sums;   // [rows_per_block][columns] of Y
+  Sum<T>* start;  // [rows_per_block]: where the sums begin
   Worker(const ForwardPlan<T>& plan, Arena* arena) {
     patches = arena->take<T>(plan.chunk * plan.columns);
     panels = arena->take<T>(plan.rows_per_block * plan.chunk);
-    sums = arena->take<T>(plan.rows_per_block * plan.columns);
-    start = arena->take<T>(plan.rows_per_block);
+    sums = arena->take<Sum<T>>(plan.rows_per_block * plan.columns);
+    start = arena->take<Sum<T>>(plan.rows_per_block);
   }
 };
 
@@ -96,7 +96,7 @@ void pack_panels(const Problem& p, const Reals& weight, int64_t g, int64_t r0, i
         for (int64_t q = 0; q < planes; ++q) {
           const Lines lines{weight.at(offset + r / planes * row + (q ^ run.n)), count / planes, row,
                             run.count, grid.stride[grid.axes - 1]};
-          const T sign = q == 0 && run.n == 1 ? T(-1) : T(1);
+          const Sum<T> sign = q == 0 && run.n == 1 ? -1 : 1;
           kernels<T>().interleave(weight.store, lines, sign, panel + q, planes, count);
         }
       }
@@ -110,8 +110,8 @@ struct Forward {
   const Operands& operands;
   const ForwardPlan<T>& plan;
   Reals input, weight, output;
-  Grid grid;       // of the output, joined
-  bool in_rows;    // an image's positions lie side by side in memory, as T: tiles may write to it
+  Grid grid;     // of the output, joined
+  bool in_rows;  // an image's positions lie side by side in memory, as sums: tiles may write there
   bool is_matrix;  // a 1x1 kernel over such an image: tiles may read it without a gather
 
   Forward(const Problem& problem, const Operands& o, const ForwardPlan<T>& forward_plan)
@@ -123,7 +123,7 @@ struct Forward {
         output(o.output, p.dtype),
         grid(joined_grid(p, output.stride)) {
     in_rows =
-        plan.planes == 1 && output.bytes == sizeof(T) && grid.axes == 1 && grid.stride[0] == 1;
+        plan.planes == 1 && output.bytes == sizeof(Sum<T>) && grid.axes == 1 && grid.stride[0] == 1;
     const Axis& x = p.axis[0];
     is_matrix = plan.planes == 1 && input.bytes == sizeof(T) && p.axes == 1 && x.kernel_size == 1 &&
                 x.stride == 1 && x.padding == 0 && x.input_size == x.output_size &&
@@ -143,15 +143,15 @@ struct Forward {
   }
 
   // Where the sums of a block's rows begin: at the bias.
-  void pack_start(const Block& b, T* start) const {
-    std::fill(start, start + b.rows, T(0));
+  void pack_start(const Block& b, Sum<T>* start) const {
+    std::fill(start, start + b.rows, Sum<T>(0));
     if (!operands.bias.data) return;
     const Reals bias(operands.bias, p.dtype);
     const int64_t row = bias.stride.out_channel;
     const int64_t offset = b.g * bias.stride.group + b.r0 / plan.planes * row;
     for (int q = 0; q < plan.planes; ++q) {
       const Lines lines{bias.at(offset + q), 1, 0, b.rows / plan.planes, row};
-      kernels<T>().interleave(bias.store, lines, T(1), start + q, 0, plan.planes);
+      kernels<Sum<T>>().interleave(bias.store, lines, Sum<T>(1), start + q, 0, plan.planes);
     }
   }
 
@@ -162,12 +162,12 @@ struct Forward {
   }
 
   // The block's place in the output, where tiles can write there directly; else null.
-  T* output_in_place(const Block& b) const {
+  Sum<T>* output_in_place(const Block& b) const {
     const int64_t o = position_in_image(b);
     if (!in_rows || o < 0) return nullptr;
-    return reinterpret_cast<T*>(output.at(b.first / grid.per_image * output.stride.batch +
-                                          b.g * output.stride.group +
-                                          b.r0 * output.stride.out_channel + o));
+    return reinterpret_cast<Sum<T>*>(output.at(b.first / grid.per_image * output.stride.batch +
+                                               b.g * output.stride.group +
+                                               b.r0 * output.stride.out_channel + o));
   }
 
   // Rows k0, ... of the block of X where they lie in the input as a tile wants them; else null.
@@ -190,7 +190,7 @@ struct Forward {
     }
   }
 
-  void store(const Block& b, const T* sums) const {
+  void store(const Block& b, const Sum<T>* sums) const {
     for_each_run(grid, b.first, b.count, [&](const Run& run) {
       const int64_t offset = run.n * output.stride.batch + b.g * output.stride.group +
                              b.r0 / plan.planes * output.stride.out_channel + grid.offset(run);
@@ -204,8 +204,8 @@ struct Forward {
   }
 
   void task(const Block& b, const Worker<T>& worker) const {
-    T* const direct = output_in_place(b);
-    T* const sums = direct ? direct : worker.sums;
+    Sum<T>* const direct = output_in_place(b);
+    Sum<T>* const sums = direct ? direct : worker.sums;
     const int64_t sums_row = direct ? output.stride.out_channel : plan.columns;
     pack_start(b, worker.start);
     int64_t k0 = 0;
@@ -255,10 +255,12 @@ template void run_forward<double>(Problem, Operands, const Context&);
 template void run_forward<uint16_t>(Problem, Operands, const Context&);
 template void run_forward<uint32_t>(Problem, Operands, const Context&);
 template void run_forward<uint64_t>(Problem, Operands, const Context&);
+template void run_forward<BFloat16>(Problem, Operands, const Context&);
 template int64_t forward_scratch<float>(const Problem&, int);
 template int64_t forward_scratch<double>(const Problem&, int);
 template int64_t forward_scratch<uint16_t>(const Problem&, int);
 template int64_t forward_scratch<uint32_t>(const Problem&, int);
 template int64_t forward_scratch<uint64_t>(const Problem&, int);
+template int64_t forward_scratch<BFloat16>(const Problem&, int);
 
 }  // namespace torchconv::gemm_detail

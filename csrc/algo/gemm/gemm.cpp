@@ -23,6 +23,13 @@ using namespace gemm_detail;
 
 std::string refuses(const Problem&) { return ""; }
 
+// Calls f with a zero of the type that the tiles multiply.
+template <typename F>
+auto in_tile_type(DType dtype, const F& f) {
+  if (dtype == DType::bfloat16 && kernels<BFloat16>().lanes > 0) return f(BFloat16());
+  return in_compute_type(dtype, f);
+}
+
 bool adds_up_by_input(const Problem& p) { return p.result == Result::input && adds_up(p); }
 
 // The tile near its peak, and a gather of every element of X for each tap, shared by the rows of
@@ -30,7 +37,8 @@ bool adds_up_by_input(const Problem& p) { return p.result == Result::input && ad
 // and the way to a group and an image. The rates are medians over the benchmark's workloads on Zen
 // 5; only their ratio to the other algorithms' matters.
 double cost(const Problem& p) {
-  const double lanes = lanes_of(p.dtype);
+  const double products = in_tile_type(
+      p.dtype, []<typename T>(T) { return double(kernels<T>().lanes * kernels<T>().steps); });
   const double planes = planes_of(p.dtype);
   const bool adds = adds_up_by_input(p);
   const int64_t sharing =
@@ -39,7 +47,7 @@ double cost(const Problem& p) {
   const double weights =
       double(p.out_channels) * double(p.in_channels_per_group()) * double(p.taps()) * planes;
   const double pieces = p.groups > 1 ? double(p.groups) * double(p.batch) : 0;
-  return 1e-6 + 3e-6 * pieces + p.multiply_adds() * planes * planes / (lanes * 6e9) +
+  return 1e-6 + 3e-6 * pieces + p.multiply_adds() * planes * planes / (products * 6e9) +
          carried / (adds ? 8e9 : 3e9) + weights / 4e9;
 }
 
@@ -61,7 +69,7 @@ int64_t scratch_of(const Problem& p, int threads) {
 }
 
 int64_t scratch_bytes(const Problem& p, int threads) {
-  return in_compute_type(p.dtype, [&]<typename T>(T) { return scratch_of<T>(p, threads); });
+  return in_tile_type(p.dtype, [&]<typename T>(T) { return scratch_of<T>(p, threads); });
 }
 
 template <typename T>
@@ -82,7 +90,7 @@ void run_in(const Problem& p, const Operands& operands, const Context& context) 
 }
 
 void run(const Problem& p, const Operands& operands, const Context& context) {
-  in_compute_type(p.dtype, [&]<typename T>(T) { run_in<T>(p, operands, context); });
+  in_tile_type(p.dtype, [&]<typename T>(T) { run_in<T>(p, operands, context); });
 }
 
 }  // namespace

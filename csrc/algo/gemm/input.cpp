@@ -70,7 +70,7 @@ struct InputPlan {
     images = bands = 1;
     band = first.length;
     const auto bytes = [&] {
-      return channels * planes * first.slots * band * inner[0] * int64_t(sizeof(T));
+      return channels * planes * first.slots * band * inner[0] * int64_t(sizeof(Sum<T>));
     };
     const auto tasks = [&] { return p.groups * ceil_div(all, channels) * p.batch * bands; };
     const auto halve_channels = [&] {
@@ -110,15 +110,15 @@ struct InputPlan {
 
 template <typename T>
 struct InputWorker {
-  T* outputs;  // [chunk][columns] of Y
-  T* panels;   // [rows / tile][chunk][tile] of W
-  T* sums;     // [rows][columns] of G
-  T* result;   // [image][channel][plane][slot][u]... of X
+  T* outputs;      // [chunk][columns] of Y
+  T* panels;       // [rows / tile][chunk][tile] of W
+  Sum<T>* sums;    // [rows][columns] of G
+  Sum<T>* result;  // [image][channel][plane][slot][u]... of X
   InputWorker(const InputPlan<T>& plan, Arena* arena) {
     outputs = arena->take<T>(plan.chunk * plan.columns);
     panels = arena->take<T>(plan.rows * plan.chunk);
-    sums = arena->take<T>(plan.rows * plan.columns);
-    result = arena->take<T>(plan.images * plan.channels * plan.planes * plan.image);
+    sums = arena->take<Sum<T>>(plan.rows * plan.columns);
+    result = arena->take<Sum<T>>(plan.images * plan.channels * plan.planes * plan.image);
   }
 };
 
@@ -183,7 +183,7 @@ struct ByInput {
           for (int64_t q = 0; q < plan.planes; ++q) {
             const Lines lines{weight.at(offset + (q ^ plane)), next - m, step, end - k,
                               weight.stride.out_channel};
-            const T sign = q == 0 && plane == 1 ? T(-1) : T(1);
+            const Sum<T> sign = q == 0 && plane == 1 ? -1 : 1;
             kernels<T>().interleave(weight.store, lines, sign,
                                     to + panel * depth + (k - k0) * width + r - panel + q,
                                     plan.planes, width);
@@ -206,8 +206,8 @@ struct ByInput {
   }
 
   // Adds a piece of G, rows [m0, m1) at positions [first, first + count), to the block of X.
-  void add(const Block& b, int64_t m0, int64_t m1, int64_t first, int64_t count, const T* sums,
-           T* result) const {
+  void add(const Block& b, int64_t m0, int64_t m1, int64_t first, int64_t count, const Sum<T>* sums,
+           Sum<T>* result) const {
     const Grid grid = output_grid(p);
     const int64_t channel = plan.planes * plan.image;
     for (int64_t t = 0; t < plan.taps; ++t) {
@@ -222,7 +222,7 @@ struct ByInput {
         place[a] = slot * (a == 0 ? plan.band : x.length) + shift;
         rest /= x.axis.kernel_size;
       }
-      const T* const rows = sums + (from * plan.taps + t - m0) * plan.planes * plan.columns;
+      const Sum<T>* const rows = sums + (from * plan.taps + t - m0) * plan.planes * plan.columns;
       for_each_run(grid, first, count, [&](const Run& run) {
         // The part of the run inside the band.
         int64_t begin = 0, end = run.count;
@@ -238,7 +238,7 @@ struct ByInput {
         for (int a = 0; a < p.axes; ++a) offset += (place[a] + run.o[a]) * plan.inner[a];
         for (int64_t q = 0; q < plan.planes; ++q) {
           const Lines to{result + offset + q * plan.image, until - from, channel, end - begin, 1};
-          kernels<T>().scatter(kOwnStore<T>, rows + q * plan.columns + run.column + begin,
+          kernels<T>().scatter(kOwnStore<Sum<T>>, rows + q * plan.columns + run.column + begin,
                                plan.taps * plan.planes * plan.columns, true, to);
         }
       });
@@ -247,7 +247,7 @@ struct ByInput {
 
   // Stores the slots of axis a and of those inside it: `from` in the block, `to` in the input.
   template <int a = 0>
-  void store(const Block& b, const T* from, int64_t to) const {
+  void store(const Block& b, const Sum<T>* from, int64_t to) const {
     const SlottedAxis x(p.axis[a]);
     const int64_t u0 = a == 0 ? b.u0 : 0, u1 = a == 0 ? b.u1 : x.length;
     const int64_t length = a == 0 ? plan.band : x.length;
@@ -257,7 +257,7 @@ struct ByInput {
       const int64_t begin = std::max(u0, low > 0 ? ceil_div(low, x.axis.stride) : 0);
       const int64_t end = std::min(u1, high < 0 ? 0 : high / x.axis.stride + 1);
       if (begin >= end) continue;
-      const T* const at = from + (slot * length + begin - u0) * plan.inner[a];
+      const Sum<T>* const at = from + (slot * length + begin - u0) * plan.inner[a];
       const int64_t index = to + (begin * x.axis.stride - low) * input.stride.axis[a];
       const int64_t step = end - begin > 1 ? x.axis.stride * input.stride.axis[a] : 1;
       if constexpr (a + 1 < kMaxAxes) {
@@ -274,7 +274,7 @@ struct ByInput {
 
   void task(const Block& b, const InputWorker<T>& worker) const {
     const int64_t image = plan.channels * plan.planes * plan.image;
-    std::fill(worker.result, worker.result + (b.n1 - b.n0) * image, T(0));
+    std::fill(worker.result, worker.result + (b.n1 - b.n0) * image, Sum<T>(0));
     const int64_t m_end = b.c1 * plan.taps, m_step = plan.rows / plan.planes;
     for (int64_t m0 = b.c0 * plan.taps; m0 < m_end; m0 += m_step)
       for (int64_t j = 0; j < b.count; j += plan.columns) {
@@ -289,11 +289,11 @@ struct ByInput {
         }
         add(b, m0, m1, first, count, worker.sums, worker.result);
       }
+    const int64_t group = b.g * input.stride.group + b.c0 * input.stride.in_channel;
     for (int64_t n = b.n0; n < b.n1; ++n)
       for (int64_t q = 0; q < plan.planes; ++q)
-        store(
-            b, worker.result + (n - b.n0) * image + q * plan.image,
-            q + n * input.stride.batch + b.g * input.stride.group + b.c0 * input.stride.in_channel);
+        store(b, worker.result + (n - b.n0) * image + q * plan.image,
+              n * input.stride.batch + group + q);
   }
 };
 
@@ -312,10 +312,9 @@ bool adds_up(const Problem& p) {
     bytes *= double(a == 0 ? x.slots : x.slots * x.length);
     strided |= p.axis[a].stride > 1;
   }
-  if (bytes > kResultBytes) return false;
+  if (bytes > kResultBytes || (p.taps() == 1 && !strided)) return false;
   const int64_t from = p.out_channels_per_group(), to = p.in_channels_per_group();
   const bool short_lines = p.axis[p.axes - 1].output_size <= kShortLine;
-  if (p.taps() == 1 && !strided) return false;
   return strided || 4 * to <= from || (short_lines && to <= from);
 }
 
@@ -350,10 +349,12 @@ template void run_input<double>(const Problem&, const Operands&, const Context&)
 template void run_input<uint16_t>(const Problem&, const Operands&, const Context&);
 template void run_input<uint32_t>(const Problem&, const Operands&, const Context&);
 template void run_input<uint64_t>(const Problem&, const Operands&, const Context&);
+template void run_input<BFloat16>(const Problem&, const Operands&, const Context&);
 template int64_t input_scratch<float>(const Problem&, int);
 template int64_t input_scratch<double>(const Problem&, int);
 template int64_t input_scratch<uint16_t>(const Problem&, int);
 template int64_t input_scratch<uint32_t>(const Problem&, int);
 template int64_t input_scratch<uint64_t>(const Problem&, int);
+template int64_t input_scratch<BFloat16>(const Problem&, int);
 
 }  // namespace torchconv::gemm_detail

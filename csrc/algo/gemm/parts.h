@@ -30,11 +30,14 @@ int64_t depth_chunk(int64_t depth) {
 }
 
 // C (+)= A * B over one chunk of the depth: A as panels, one tile high each, that lie one after the
-// other; B as rows of whole vectors. A strip of B stays in L1 while the panels stream past it.
+// other, and are arranged here; B as rows of whole vectors. A strip of B stays in L1 while the
+// panels stream past it.
 template <typename T>
-void multiply(int64_t rows, int64_t columns, int64_t depth, const T* a, const T* b, int64_t b_row,
-              T* c, int64_t c_row, const T* start, bool add) {
+void multiply(int64_t rows, int64_t columns, int64_t depth, T* a, const T* b, int64_t b_row,
+              Sum<T>* c, int64_t c_row, const Sum<T>* start, bool add) {
   const Kernels<T>& kernel = kernels<T>();
+  for (int64_t r = 0; r < rows; r += kernel.rows)
+    kernel.arrange(depth, std::min<int64_t>(kernel.rows, rows - r), a + r * depth);
   const int64_t vectors = ceil_div(columns, kernel.lanes);
   for (int64_t strips = ceil_div(vectors, kernel.vectors), v = 0; strips > 0; --strips) {
     const int64_t width = ceil_div(vectors - v, strips), column = v * kernel.lanes;

@@ -41,7 +41,7 @@ struct WeightPlan {
     m_blocks = ceil_div(m, m_per_block);
     block_row = round_up(m_per_block * planes, kernel.lanes);
     const int64_t blocks = p.groups * row_blocks * m_blocks;
-    const int64_t room = kPartialBytes / (blocks * block_elements() * int64_t(sizeof(T)));
+    const int64_t room = kPartialBytes / (blocks * block_elements() * int64_t(sizeof(Sum<T>)));
     splits = std::min({ceil_div(kTasksWanted, blocks), chunks, std::max<int64_t>(room, 1)});
   }
   int64_t block_elements() const { return rows_per_block * block_row; }
@@ -49,15 +49,15 @@ struct WeightPlan {
 
 template <typename T>
 struct WeightWorker {
-  T* patches;  // [m_per_block * planes][chunk_row] of X, as gathered
-  T* turned;   // [chunk][block_row] of X
-  T* panels;   // [rows_per_block / tile][chunk][tile] of Y
-  T* sums;     // [rows_per_block][block_row] of W
+  T* patches;    // [m_per_block * planes][chunk_row] of X, as gathered
+  T* turned;     // [chunk][block_row] of X
+  T* panels;     // [rows_per_block / tile][chunk][tile] of Y
+  Sum<T>* sums;  // [rows_per_block][block_row] of W
   WeightWorker(const WeightPlan<T>& plan, Arena* arena) {
     patches = arena->take<T>(plan.m_per_block * plan.planes * plan.chunk_row);
     turned = arena->take<T>(plan.chunk * plan.block_row);
     panels = arena->take<T>(plan.rows_per_block * plan.chunk);
-    sums = arena->take<T>(plan.splits == 1 ? plan.block_elements() : 0);
+    sums = arena->take<Sum<T>>(plan.splits == 1 ? plan.block_elements() : 0);
   }
 };
 
@@ -96,7 +96,7 @@ struct ByWeight {
         for (int64_t q = 0; q < plan.planes; ++q) {
           const Lines lines{output.at(offset + r / plan.planes * row + q), height / plan.planes,
                             row, run.count, grid.stride[grid.axes - 1]};
-          kernels<T>().interleave(output.store, lines, T(1),
+          kernels<T>().interleave(output.store, lines, Sum<T>(1),
                                   to + r * count + run.column * height + q, plan.planes, height);
         }
       }
@@ -111,7 +111,7 @@ struct ByWeight {
       pack_patches(p, input, b.g, q, b.m0, b.m1, first, count,
                    worker.patches + q * m * plan.chunk_row, plan.chunk_row);
     const Lines lines{worker.patches, m * plan.planes, plan.chunk_row, count, 1};
-    kernels<T>().interleave(kOwnStore<T>, lines, T(1), worker.turned, 1, plan.block_row);
+    kernels<T>().interleave(kOwnStore<T>, lines, Sum<T>(1), worker.turned, 1, plan.block_row);
   }
 
   // Split s of a block, into worker.sums.
@@ -128,7 +128,7 @@ struct ByWeight {
 
   // (yr + i yi)(xr + i xi) from the four real products: the two rows of a channel end up holding
   // the real and the imaginary part in their first m columns.
-  void combine_planes(const Block& b, T* sums) const {
+  void combine_planes(const Block& b, Sum<T>* sums) const {
     const int64_t m = b.m1 - b.m0, row = plan.block_row;
     for (int64_t r = 0; r < b.r1 - b.r0; r += 2, sums += 2 * row)
       for (int64_t j = 0; j < m; ++j) {
@@ -137,7 +137,7 @@ struct ByWeight {
       }
   }
 
-  void store(const Block& b, T* sums) const {
+  void store(const Block& b, Sum<T>* sums) const {
     if (plan.planes == 2) combine_planes(b, sums);
     const Grid grid = weight_grid(p, weight.stride);
     const int64_t row = weight.stride.out_channel;
@@ -165,7 +165,7 @@ void run_weight(Problem p, Operands operands, const Context& context) {
   const int64_t blocks = p.groups * plan.row_blocks * plan.m_blocks;
   const int64_t split_elements = plan.splits > 1 ? blocks * plan.block_elements() : 0;
   Arena arena{static_cast<char*>(context.scratch)};
-  T* const partial = arena.take<T>(plan.splits * split_elements);
+  Sum<T>* const partial = arena.take<Sum<T>>(plan.splits * split_elements);
   char* const private_memory = arena.base + arena.used;
   Arena counter{nullptr};
   WeightWorker<T>(plan, &counter);
@@ -180,7 +180,7 @@ void run_weight(Problem p, Operands operands, const Context& context) {
   });
   if (plan.splits == 1) return;
   for_each_task<T>(context, blocks, plan.workers, [&](int64_t b, int) {
-    T* const sums = partial + b * plan.block_elements();
+    Sum<T>* const sums = partial + b * plan.block_elements();
     for (int64_t s = 1; s < plan.splits; ++s)
       for (int64_t i = 0; i < plan.block_elements(); ++i) sums[i] += sums[s * split_elements + i];
     by_weight.store(by_weight.block(b), sums);
@@ -192,7 +192,7 @@ int64_t weight_scratch(const Problem& p, int threads) {
   const WeightPlan<T> plan(p, threads);
   const int64_t blocks = p.groups * plan.row_blocks * plan.m_blocks;
   Arena arena{nullptr};
-  arena.take<T>(plan.splits > 1 ? plan.splits * blocks * plan.block_elements() : 0);
+  arena.take<Sum<T>>(plan.splits > 1 ? plan.splits * blocks * plan.block_elements() : 0);
   for (int w = 0; w < plan.workers; ++w) WeightWorker<T>(plan, &arena);
   return arena.used;
 }
@@ -202,10 +202,12 @@ template void run_weight<double>(Problem, Operands, const Context&);
 template void run_weight<uint16_t>(Problem, Operands, const Context&);
 template void run_weight<uint32_t>(Problem, Operands, const Context&);
 template void run_weight<uint64_t>(Problem, Operands, const Context&);
+template void run_weight<BFloat16>(Problem, Operands, const Context&);
 template int64_t weight_scratch<float>(const Problem&, int);
 template int64_t weight_scratch<double>(const Problem&, int);
 template int64_t weight_scratch<uint16_t>(const Problem&, int);
 template int64_t weight_scratch<uint32_t>(const Problem&, int);
 template int64_t weight_scratch<uint64_t>(const Problem&, int);
+template int64_t weight_scratch<BFloat16>(const Problem&, int);
 
 }  // namespace torchconv::gemm_detail

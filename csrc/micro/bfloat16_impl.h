@@ -1,0 +1,84 @@
+// Products of bfloat16, for machines that have them. One instruction multiplies two steps of the
+// depth and adds both products to a float,
+//
+//     sum[j] += a[0] * b[0][j] + a[1] * b[1][j]
+//
+// so its operands are pairs. A is arranged into pairs once, in memory; two rows of B become pairs in
+// registers, so that a row of B is laid out as for every other type, and may be the input itself. The
+// shuffles hide behind the products: on Zen 5 the tile runs at twice the rate of float's.
+
+#include "micro/kernels_impl.h"
+
+namespace torchconv::TORCHCONV_TARGET {
+
+using Halves = Vec<uint16_t>;
+using HalfRow = BitsOf<uint16_t, kLanes<float>>::Type;
+
+inline HalfRow load_row(const BFloat16* from) {
+  HalfRow row;
+  __builtin_memcpy(&row, from, sizeof row);
+  return row;
+}
+template <int... k>
+inline Halves pair_rows(HalfRow x, HalfRow y, Lanes<k...>) {
+  return __builtin_shufflevector(x, y, (k / 2 + k % 2 * 16)...);
+}
+// Four steps of a panel of eight rows.
+template <int... k>
+inline Halves pair_steps(Halves v, Lanes<k...>) {
+  return __builtin_shufflevector(v, v, (k / 16 * 16 + k % 16 / 2 + k % 2 * 8)...);
+}
+
+template <>
+struct Product<BFloat16> {
+  static constexpr int steps = 2;
+  template <int count>
+  static Halves columns(const BFloat16* b, int64_t b_row) {
+    return pair_rows(load_row(b), count == 2 ? load_row(b + b_row) : HalfRow{},
+                     AllLanes<uint16_t>{});
+  }
+  template <int count>
+  static Halves row(const BFloat16* a) {
+    uint32_t pair = 0;
+    __builtin_memcpy(&pair, a, count * sizeof *a);
+    return (Halves)splat<uint32_t>(pair);
+  }
+  static Vec<float> add(Vec<float> sum, Halves a, Halves b) {
+    return (Vec<float>)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+  }
+};
+
+// Steps k and k + 1 of a row, for even k, become a pair; a last step by itself stays.
+void arrange_pairs(int64_t depth, int64_t rows, BFloat16* a) {
+  const int64_t whole = rows == kRows ? depth / 4 * 4 : 0;
+  for (int64_t k = 0; k < whole; k += 4, a += 4 * kRows) {
+    Halves v;
+    __builtin_memcpy(&v, a, sizeof v);
+    v = pair_steps(v, AllLanes<uint16_t>{});
+    __builtin_memcpy(a, &v, sizeof v);
+  }
+  for (int64_t k = whole; k + 1 < depth; k += 2, a += 2 * rows) {
+    BFloat16 pairs[2 * kRows];
+    for (int64_t i = 0; i < 2 * rows; ++i) pairs[i] = a[i % 2 * rows + i / 2];
+    __builtin_memcpy(a, pairs, size_t(2 * rows) * sizeof *a);
+  }
+}
+
+// Only carried: as the whole numbers that their bits are.
+void gather_bits(Store, const Lines& from, BFloat16* to, int64_t to_row) {
+  gather_lines<uint16_t, uint16_t>(from, reinterpret_cast<uint16_t*>(to), to_row);
+}
+void interleave_bits(Store, const Lines& from, float, BFloat16* to, int64_t to_row,
+                     int64_t to_step) {
+  interleave_lines<uint16_t, uint16_t>(from, 1, reinterpret_cast<uint16_t*>(to), to_row, to_step);
+}
+
+Kernels<BFloat16> bfloat16_kernels() {
+  Kernels<BFloat16> table = make_tiles<BFloat16>();
+  table.arrange = arrange_pairs;
+  table.gather = gather_bits;
+  table.interleave = interleave_bits;
+  return table;
+}
+
+}  // namespace torchconv::TORCHCONV_TARGET

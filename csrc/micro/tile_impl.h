@@ -1,0 +1,82 @@
+// The outer tile: kernels.h says what it promises. Included by kernels_impl.h.
+//
+// A tile keeps rows x vectors sums in registers. Per step of the depth it loads `vectors` vectors
+// of B and broadcasts `rows` numbers of A; with two FMA ports of four cycles' latency at least
+// eight independent sums are needed, and 8 x 3 of 32 (AVX-512) or 4 x 3 of 16 registers (AVX2)
+// leave room for the operands while the loads stay below the FMAs.
+
+constexpr int kRows = TORCHCONV_VECTOR_BYTES == 64 ? 8 : 4;
+constexpr int kVectors = 3;
+
+// What a tile loads and multiplies: `steps` steps of the depth at a time, of which `count` are left.
+template <typename T>
+struct Product {
+  static constexpr int steps = 1;
+  template <int count>
+  static Vec<T> columns(const T* b, int64_t) {
+    return load(b);
+  }
+  template <int count>
+  static T row(const T* a) {
+    return *a;
+  }
+  static Vec<T> add(Vec<T> sum, T a, Vec<T> b) { return sum + b * a; }
+};
+
+template <int count, int a_row, typename T, int rows, int vectors>
+inline void add_product(const T* a, const T* b, int64_t b_row, Vec<Sum<T>> (&sum)[rows][vectors]) {
+  using P = Product<T>;
+  decltype(P::template columns<count>(b, b_row)) column[vectors];
+#pragma GCC unroll 4
+  for (int j = 0; j < vectors; ++j)
+    column[j] = P::template columns<count>(b + j * kLanes<Sum<T>>, b_row);
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j)
+      sum[i][j] = P::add(sum[i][j], P::template row<count>(a + i * a_row * count), column[j]);
+}
+
+// The sums of a tile over `depth`; A[k][i] is a[k * a_step + i * a_row], before it is arranged.
+template <int a_step, int a_row, typename T, int rows, int vectors>
+inline void add_products(int64_t depth, const T* a, const T* b, int64_t b_row,
+                         Vec<Sum<T>> (&sum)[rows][vectors]) {
+  constexpr int steps = Product<T>::steps;
+  for (; depth >= steps; depth -= steps, a += steps * a_step, b += steps * b_row)
+    add_product<steps, a_row>(a, b, b_row, sum);
+  if constexpr (steps > 1)
+    if (depth > 0) add_product<1, a_row>(a, b, b_row, sum);
+}
+
+template <typename T, int rows, int vectors, bool blocks>
+void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, Sum<T>* c, int64_t c_row,
+                const Sum<T>* start, bool add) {
+  constexpr int lanes = kLanes<Sum<T>>;
+  Vec<Sum<T>> sum[rows][vectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j)
+      sum[i][j] = splat<Sum<T>>(start && !add ? start[i] : Sum<T>(0));
+  if constexpr (blocks) {
+    for (; depth > 0; depth -= lanes, a += kRows * lanes, b += lanes * b_row)
+      add_products<1, lanes>(depth < lanes ? depth : lanes, a, b, b_row, sum);
+  } else {
+    add_products<rows, 1>(depth, a, b, b_row, sum);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j) {
+      Sum<T>* const at = c + i * c_row + j * lanes;
+      store(at, add ? load(at) + sum[i][j] : sum[i][j]);
+    }
+}
+
+template <typename T, int rows, bool blocks>
+void fill_outer(typename Kernels<T>::Outer (*tiles)[kMaxVectors]) {
+  tiles[rows - 1][0] = outer_tile<T, rows, 1, blocks>;
+  tiles[rows - 1][1] = outer_tile<T, rows, 2, blocks>;
+  tiles[rows - 1][2] = outer_tile<T, rows, 3, blocks>;
+  if constexpr (rows > 1) fill_outer<T, rows - 1, blocks>(tiles);
+}
