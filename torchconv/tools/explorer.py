@@ -40,11 +40,13 @@ def table(
     """What meets what in one geometry: `reads` has for every output and tap the input element.
 
     An output's taps are listed in the order of its weight; -1 stands for a zero of the padding.
+    Whole numbers: no algorithm may round them.
     """
     taps = channels // options.get("groups", 1) * prod(kernel)
     cells = channels * prod(size)
-    input = torch.eye(cells).view(cells, channels, *size)
-    weight = torch.eye(taps).repeat(out_channels, 1).view(out_channels * taps, -1, *kernel)
+    input = torch.eye(cells, dtype=torch.int64).view(cells, channels, *size)
+    weight = torch.eye(taps, dtype=torch.int64).repeat(out_channels, 1)
+    weight = weight.view(out_channels * taps, -1, *kernel)
     if "transpose" in call:
         weight = weight.transpose(0, 1)  # (in_channels, out_channels, ...), of one input channel
     output = getattr(torchconv, call)(input, weight, **options)
