@@ -61,6 +61,16 @@ def test_all_tabs_are_there():
     assert set(MEANT) == set(TABS)
 
 
+def geometry_words(name: str, chosen: tuple) -> dict[str, int]:
+    """Stride, padding and dilation as the controls have them."""
+    words = {"stride": 1, "padding": 0, "dilation": 1}
+    for control, value in zip(TABS[name]["controls"], chosen, strict=True):
+        if str(value).startswith("dilation "):
+            words["dilation"] = int(value.split()[1])
+        words |= {control["name"]: value} if control["name"] in words else {}
+    return words
+
+
 @pytest.mark.parametrize(("name", "chosen"), CHOICES, ids=lambda v: str(v))
 def test_a_table_lists_what_the_operator_adds(name, chosen):
     tab = TABS[name]
@@ -81,9 +91,13 @@ def test_a_table_lists_what_the_operator_adds(name, chosen):
     expected = MEANT[name](x.view(*size), w.view(*made["grids"]["kernel"]), *chosen)
     assert list(expected.shape) == made["grids"]["output"]
     assert torch.stack(sums).view_as(expected).equal(expected)
-    for formula, real in zip(made["formulas"], made["output_size"], strict=True):
+    axes = zip(made["formulas"], made["input_size"], made["kernel_size"], made["output_size"],
+               strict=True)  # fmt: skip
+    for formula, n, k, real in axes:
         left, right = formula.split(" = ")
+        numbers = {"input": n, "kernel": k, **geometry_words(name, chosen), "floor": math.floor}
         assert eval(left, {"floor": math.floor}) == int(right) == real
+        assert eval(made["rule"], numbers) == real
 
 
 def test_words_of_padding_are_the_operators():
@@ -118,7 +132,8 @@ def test_colours_have_contrast_in_the_light_and_in_the_dark():
     for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
         colours = dict(re.findall(r"--([\w-]+): (#\w+);", block))
         for pair in ("ink paper", "ink card", "ink light", "quiet paper", "accent card",
-                     "accent light", "pad pad-back", "pad paper"):  # fmt: skip
+                     "accent light", "pad pad-back", "pad light", "pad paper",
+                     "wrong card", "wrong light"):  # fmt: skip
             high, low = sorted((luminance(colours[c]) for c in pair.split()), reverse=True)
             assert (high + 0.05) / (low + 0.05) >= 4.5, pair
 
@@ -232,12 +247,12 @@ def test_backward_shows_autograds_numbers(page):
             assert grid(page, f"{which}-gradient").equal(gradient), (chosen, which)
 
 
-def arithmetic(text: str) -> list[tuple[float, float]]:
-    """Each spelled sum evaluated, and the result beside it."""
+def arithmetic(text: str) -> list[tuple[list[float], float]]:
+    """Each spelled sum evaluated, of factors and of products, and the result beside them."""
     spelled = []
     for line in text.replace("−", "-").replace("·", "*").split("output")[1:]:
-        _, terms, result = " ".join(line.split()).split(" = ")
-        spelled.append((eval(terms), float(result)))
+        _, *sums, result = " ".join(line.split()).split(" = ")
+        spelled.append(([eval(terms) for terms in sums], float(result)))
     return spelled
 
 
@@ -256,7 +271,7 @@ def test_each_step_fills_one_output_and_spells_it_out(page, tab, chosen):
         filled = grid(page, "output").flatten()
         assert filled[:step].equal(output[:step]) and filled[step:].isnan().all()
         spelled = arithmetic(page.inner_text("#sum"))
-        assert all(value == result for value, result in spelled)
+        assert all(values == [result, result] for values, result in spelled)
         every = TABS[tab]["spell"] == "all"
         assert [r for _, r in spelled] == (output if every else output[step - 1 : step]).tolist()
         assert page.locator("#grid-input .lit").count() == w.numel()
@@ -267,7 +282,7 @@ def test_each_step_fills_one_output_and_spells_it_out(page, tab, chosen):
 @pytest.mark.browser
 def test_the_tutorials_numbers(page):
     open_tab(page, "1-d-by-hand")
-    assert "1·1 + 2·0 + 3·(−1) = −2" in " ".join(page.inner_text("#sum").split())
+    assert "1·1 + 2·0 + 3·(−1) = 1 + 0 − 3 = −2" in " ".join(page.inner_text("#sum").split())
     page.keyboard.press("End")
     assert grid(page, "output").tolist() == [[-2, -2, -2]]
     choose(page, "1-d-by-hand", ("convolution",))
@@ -381,7 +396,7 @@ WIDTHS = """async (addresses) => {
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [375, 1100])
+@pytest.mark.parametrize("width", [320, 375, 700, 960, 1100])
 def test_every_choice_fits_every_screen(page, width, tmp_path):
     page.set_viewport_size({"width": width, "height": 760})
     addresses = []

@@ -53,6 +53,8 @@ def test_mosaic_keeps_every_map_and_a_gap_between():
     assert tiles.shape == (2 * 3 - 1, 3 * 4 - 1)
     assert tiles[0, ::4].tolist() == [0, 1, 2] and tiles[3, :8:4].tolist() == [3, 4]
     assert tiles[2].isnan().all() and tiles[:, 3].isnan().all() and tiles[3:, 8:].isnan().all()
+    wide = mosaic(torch.zeros(2, 90, 60))  # large maps lie further apart
+    assert wide.shape == (90, 60 + 3 + 60) and wide.isnan().sum() == 90 * 3
     assert each_scaled(maps - 2).amax((1, 2)).tolist() == [-1, -1, 0, 1, 1]
 
 

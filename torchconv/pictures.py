@@ -84,6 +84,7 @@ def draw_features(
     colours, and of those with more the heaviest channel.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     image, kernels, maps = (tensor.detach().cpu().float() for tensor in (image, kernels, maps))
     colour = image.shape[0] == 3
@@ -103,7 +104,8 @@ def draw_features(
         wide * panel.shape[0] / panel.shape[1]
         for wide, panel in zip(shares, panels.values(), strict=True)
     )
-    figure = Figure(figsize=(sum(shares) + 0.4, min(height, 6) + 0.35), layout="constrained")
+    size = (sum(shares) + 0.4, min(height, 6) + 0.35)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.12))
     every = figure.subplots(1, 3, width_ratios=shares)
     for axes, (title, panel) in zip(every, panels.items(), strict=True):
         if title == "image":
@@ -116,6 +118,7 @@ def draw_features(
             axes.imshow(panel[..., 0].numpy(), cmap=colours, vmin=-1 if signed else 0, vmax=1)
         axes.set_title(title, fontsize=10, color=INK)
         axes.axis("off")
+        axes.set_anchor("N")
     figure.savefig(path, dpi=100)
 
 
@@ -128,7 +131,8 @@ def mosaic(maps: Tensor, columns: int = 0) -> Tensor:
     """All maps (count, height, width) side by side; the gaps between them are NaN, drawn empty."""
     columns = columns or math.ceil(math.sqrt(len(maps)))
     missing = -len(maps) % columns
-    framed = torch.nn.functional.pad(maps, (0, 1, 0, 1, 0, missing), value=torch.nan)
+    gap = max(1, max(maps.shape[1:]) // 30)
+    framed = torch.nn.functional.pad(maps, (0, gap, 0, gap, 0, missing), value=torch.nan)
     framed[len(maps) :] = torch.nan
     rows = [torch.cat(list(row), dim=1) for row in torch.split(framed, columns)]
-    return torch.cat(rows)[:-1, :-1]
+    return torch.cat(rows)[:-gap, :-gap]

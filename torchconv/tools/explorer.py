@@ -29,6 +29,14 @@ BLUR = [1, 2, 1, 2, 4, 2, 1, 2, 1]
 MODES = ("cross_correlation", "convolution")
 
 
+def rule(call: str, dilation: int) -> str:
+    """The formula of the output size in words; `table` has it in numbers."""
+    if "transpose" in call:
+        return "(input - 1) * stride - 2 * padding + kernel"
+    span = "kernel" if dilation == 1 else "(dilation * (kernel - 1) + 1)"
+    return f"floor((input - {span} + 2 * padding) / stride) + 1"
+
+
 def table(
     call: str,
     size: Sequence[int],
@@ -60,6 +68,7 @@ def table(
         "output_size": list(output.shape[2:]),
         "taps": taps,
         "reads": reads.flatten().tolist(),
+        "rule": rule(call, options.get("dilation", 1)),
         "formulas": [axis.formula for axis in steps(call, given, output)],
     }
 
@@ -163,7 +172,8 @@ def tabs() -> Iterator[dict[str, Any]]:
     yield tab(
         "Stride",
         "The stride is how far the kernel moves from one output to the next. With a stride of 2 "
-        "it skips every other place, and about a quarter of the outputs remain.",
+        "it skips every other place, and about a quarter of the outputs remain. Where the last "
+        "move would lead over the edge, the kernel stops: the size is rounded down, by its floor.",
         [choice("stride", "Stride", (1, 2, 3))],
         lambda stride: geometry(
             (6, 6), THREE, [(3 * i + i // 6) % 5 for i in range(36)], BLUR, stride=stride
@@ -187,7 +197,7 @@ def tabs() -> Iterator[dict[str, Any]]:
     yield tab(
         "1-d by hand",
         "Five numbers, a kernel of three, every product written out. This kernel subtracts what "
-        "comes after from what came before: on a signal that rises by 1 it always answers -2. "
+        "comes after from what came before: on a signal that rises by 1 it always answers −2. "
         "Turned around, as true convolution has it, it answers 2.",
         [MODE],
         lambda mode: geometry((5,), (3,), RAMP, [1, 0, -1], mode=mode),
@@ -214,7 +224,7 @@ def tabs() -> Iterator[dict[str, Any]]:
     )  # fmt: skip
     yield tab(
         "Transposed",
-        "Now the other way round: each input stamps the whole kernel, multiplied by itself, onto "
+        "Now the other way round: each input stamps the whole kernel, times its own value, onto "
         "the output; where stamps overlap they add up. The stride is how far apart the stamps "
         "are, so the output is larger than the input, and padding cuts its edge off.",
         [choice("stride", "Stride", (1, 2, 3)), choice("padding", "Padding", (0, 1))],

@@ -23,6 +23,8 @@ function named(grid, cell) {
 
 // --- Grids --------------------------------------------------------------------------------------
 
+const NARROWEST = 4; // columns: a grid takes no less room, because of its title
+
 // Every grid of the tab: what stands in its cells, which are lit, which can be changed.
 function grids() {
   const { grids: shapes, inside, input_size } = geometry();
@@ -71,6 +73,8 @@ function grids() {
 function drawGrids() {
   const all = grids();
   const stage = $("stage");
+  const beside = all.slice(0, 3).map(({ shape }) => Math.max(shape[1], NARROWEST));
+  stage.style.setProperty("--across", beside.reduce((a, b) => a + b));
   for (const panel of [...stage.children])
     if (!all.some((grid) => `grid-${grid.id}` === panel.id)) panel.remove();
   for (const grid of all) {
@@ -145,7 +149,7 @@ const product = (term) =>
   element("span", { className: term.cell < 0 ? "term pad" : "term" },
     `${factor(term.x)}\u00b7${factor(term.w)}`);
 
-// One output as its products, a line of the kernel a line of text.
+// One output as its products, a line of the kernel a line of text, and their values under them.
 function spelled(output) {
   const list = terms(output);
   const columns = geometry().kernel_size.at(-1);
@@ -155,9 +159,13 @@ function spelled(output) {
     list.slice(i, i + columns).forEach((term, j) => row.append(j ? " + " : "", product(term)));
     rows.push(row, " ");
   }
+  const products = list.map(({ product }, i) =>
+    i ? `${product < 0 ? "\u2212" : "+"}\u00a0${number(Math.abs(product))}` : number(product));
+  rows.push(element("span", { className: "products" }, `= ${products.join(" ")} =\u00a0`,
+    element("b", {}, number(sum(list)))));
   const now = output === state.step - 1;
   return element("p", now ? { className: "now" } : {}, element("b", {}, named("output", output)),
-    " ", ...rows, element("span", { className: "row" }, "= ", element("b", {}, number(sum(list)))));
+    " ", ...rows);
 }
 
 function sentences() {
@@ -182,10 +190,11 @@ function drawWords() {
   $("text").textContent = state.tab.text;
   $("step").textContent = `step ${state.step} / ${steps()}`;
   $("sum").replaceChildren(...sentences());
-  const { formulas, output_size } = geometry();
-  const spelledOut = [...new Set(formulas)].join(" and ")
-    .replaceAll("*", "\u00b7").replaceAll("-", "\u2212");
-  $("size").replaceChildren("Size by the formula: ", element("code", {}, spelledOut),
+  const { rule, formulas, output_size } = geometry();
+  const code = (text) =>
+    element("code", {}, text.replaceAll("*", "\u00b7").replaceAll("-", "\u2212"));
+  $("size").replaceChildren("Size of the output: ", code(rule), element("br"),
+    "Here: ", code([...new Set(formulas)].join(" and ")),
     ". The operator gave ", element("b", {}, output_size.join(" \u00d7 ")), ".");
 }
 
