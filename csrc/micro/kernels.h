@@ -72,7 +72,8 @@ struct TileKernels {
   int points, outputs, taps;
   using Transform = void (*)(const T* from, int64_t from_step, int64_t from_line, T* to,
                              int64_t to_step, int64_t to_line, int64_t lines);
-  Transform input, weight, output;  // points -> points, taps -> points, points -> outputs
+  Transform input, weight, output;     // points -> points, taps -> points, points -> outputs
+  Transform output_back, weight_back;  // the transposes: outputs -> points, points -> taps
 };
 
 // One product of vectors of groups: where the first output finds its x, and which weight it is.
@@ -114,6 +115,8 @@ struct Kernels {
   Outer outer[kMaxRows][kMaxVectors];
   // The same for A in blocks [depth / lanes][`rows` of the largest tile][lanes].
   Outer outer_blocks[kMaxRows][kMaxVectors];
+  // The same for A as rows of vectors, [depth][lanes], of which the first `rows` lanes are meant.
+  Outer outer_vectors[kMaxRows][kMaxVectors];
   // Puts a packed A into the order in which `outer` reads it, in place.
   void (*arrange)(int64_t depth, int64_t rows, T* a);
 

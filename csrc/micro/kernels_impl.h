@@ -251,7 +251,7 @@ Kernels<T> make_tiles() {
   table.steps = Product<T>::steps;
   table.rows = kRows;
   table.vectors = kVectors;
-  fill_outer<T, kRows, false>(table.outer);
+  fill_outer<T, kRows, Panel::packed>(table.outer);
   table.scatter = scatter<Sum<T>>;
   table.flush_denormals = flush_denormals;
   table.restore_denormals = restore_denormals;
@@ -262,7 +262,7 @@ template <typename T>
 Kernels<T> make_kernels() {
   Kernels<T> table = make_tiles<T>();
   table.arrange = [](int64_t, int64_t, T*) {};
-  fill_outer<T, kRows, true>(table.outer_blocks);
+  fill_outer<T, kRows, Panel::blocks>(table.outer_blocks);
   table.slide = slide<T>;
   table.lane_rows = kLaneRows;
   fill_lanes<T, kLaneRows>(&table);
@@ -276,6 +276,7 @@ Kernels<T> make_kernels() {
   table.turn = turn<T>;
   table.turn_back = turn_back<T>;
   if constexpr (T(0.5) > 0) {  // transforms need fractions
+    fill_outer<T, kRows, Panel::vectors>(table.outer_vectors);
     table.tiles[int(Tile::plain)] = tile_kernels<T, Plain<T>>();
     table.tiles[int(Tile::f2)] = tile_kernels<T, F2<T>>();
     table.tiles[int(Tile::f4)] = tile_kernels<T, F4<T>>();

@@ -48,7 +48,10 @@ inline void add_products(int64_t depth, const T* a, const T* b, int64_t b_row,
     if (depth > 0) add_product<1, a_row>(a, b, b_row, sum);
 }
 
-template <typename T, int rows, int vectors, bool blocks>
+// How A lies: see Kernels::outer, outer_blocks and outer_vectors.
+enum class Panel { packed, blocks, vectors };
+
+template <typename T, int rows, int vectors, Panel panel>
 void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, Sum<T>* c, int64_t c_row,
                 const Sum<T>* start, bool add) {
   constexpr int lanes = kLanes<Sum<T>>;
@@ -58,11 +61,11 @@ void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, Sum<T>* c,
 #pragma GCC unroll 4
     for (int j = 0; j < vectors; ++j)
       sum[i][j] = splat<Sum<T>>(start && !add ? start[i] : Sum<T>(0));
-  if constexpr (blocks) {
+  if constexpr (panel == Panel::blocks) {
     for (; depth > 0; depth -= lanes, a += kRows * lanes, b += lanes * b_row)
       add_products<1, lanes>(depth < lanes ? depth : lanes, a, b, b_row, sum);
   } else {
-    add_products<rows, 1>(depth, a, b, b_row, sum);
+    add_products<panel == Panel::vectors ? lanes : rows, 1>(depth, a, b, b_row, sum);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i)
@@ -73,10 +76,10 @@ void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, Sum<T>* c,
     }
 }
 
-template <typename T, int rows, bool blocks>
+template <typename T, int rows, Panel panel>
 void fill_outer(typename Kernels<T>::Outer (*tiles)[kMaxVectors]) {
-  tiles[rows - 1][0] = outer_tile<T, rows, 1, blocks>;
-  tiles[rows - 1][1] = outer_tile<T, rows, 2, blocks>;
-  tiles[rows - 1][2] = outer_tile<T, rows, 3, blocks>;
-  if constexpr (rows > 1) fill_outer<T, rows - 1, blocks>(tiles);
+  tiles[rows - 1][0] = outer_tile<T, rows, 1, panel>;
+  tiles[rows - 1][1] = outer_tile<T, rows, 2, panel>;
+  tiles[rows - 1][2] = outer_tile<T, rows, 3, panel>;
+  if constexpr (rows > 1) fill_outer<T, rows - 1, panel>(tiles);
 }

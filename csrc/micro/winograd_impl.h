@@ -4,6 +4,10 @@
 //
 //     y = At [(G w) * (Bt x)],     Bt: n x n,  G: n x 3,  At: m x n
 //
+// The same form, by its weight, makes the 3 taps' gradients from m outputs, by the transposes:
+//
+//     w = Gt [(A y) * (Bt x)]
+//
 // A polynomial of degree n - 2 is known by its values at n - 1 points and its leading coefficient
 // (the point at infinity). At holds the powers of the points p; Bt the coefficients of the products
 // over all other points q of (x - q); G the powers of p over those products at p. After Winograd,
@@ -19,6 +23,8 @@ struct Plain {  // an axis of one tap: n = m = 1
   static void input(const Vec<T>* x, Vec<T>* v) { v[0] = x[0]; }
   static void weight(const Vec<T>* w, Vec<T>* u) { u[0] = w[0]; }
   static void output(const Vec<T>* m, Vec<T>* y) { y[0] = m[0]; }
+  static void output_back(const Vec<T>* y, Vec<T>* u) { u[0] = y[0]; }
+  static void weight_back(const Vec<T>* m, Vec<T>* w) { w[0] = m[0]; }
 };
 
 template <typename T>
@@ -40,6 +46,18 @@ struct F2 {
   static void output(const Vec<T>* m, Vec<T>* y) {
     y[0] = m[0] + (m[1] + m[2]);
     y[1] = (m[1] - m[2]) + m[3];
+  }
+  static void output_back(const Vec<T>* y, Vec<T>* u) {
+    u[0] = y[0];
+    u[1] = y[0] + y[1];
+    u[2] = y[0] - y[1];
+    u[3] = y[1];
+  }
+  static void weight_back(const Vec<T>* m, Vec<T>* w) {
+    const Vec<T> sum = (m[1] + m[2]) * T(0.5);
+    w[0] = m[0] + sum;
+    w[1] = (m[1] - m[2]) * T(0.5);
+    w[2] = m[3] + sum;
   }
 };
 
@@ -73,6 +91,22 @@ struct F4 {
     y[2] = m[3] * T(0.25) + (m[4] * T(4) + sum);
     y[3] = m[3] * T(0.125) + (m[4] * T(-8) + (difference + m[5]));
   }
+  static void output_back(const Vec<T>* y, Vec<T>* u) {
+    const Vec<T> even = y[0] + y[2], odd = y[1] + y[3];
+    u[0] = y[0];
+    u[1] = even + odd;
+    u[2] = even - odd;
+    u[3] = (y[0] + y[1] * T(0.5)) + (y[2] * T(0.25) + y[3] * T(0.125));
+    u[4] = (y[0] + y[1] * T(-2)) + (y[2] * T(4) + y[3] * T(-8));
+    u[5] = y[3];
+  }
+  static void weight_back(const Vec<T>* m, Vec<T>* w) {
+    const Vec<T> even = (m[1] - m[2]) * T(1.0 / 3), odd = (m[1] + m[2]) * T(1.0 / 3);
+    const Vec<T> a = m[3] * T(-4.0 / 15), b = m[4] * T(1.0 / 15);
+    w[0] = (m[0] + even) + (a * T(4) + b);
+    w[1] = odd + (a * T(2) + b * T(-2));
+    w[2] = (m[5] + even) + (a + b * T(4));
+  }
 };
 
 template <typename T, int from_size, int to_size, void (*transform)(const Vec<T>*, Vec<T>*)>
@@ -95,7 +129,9 @@ TileKernels<T> tile_kernels() {
           Tile::taps,
           transform_lines<T, Tile::points, Tile::points, Tile::input>,
           transform_lines<T, Tile::taps, Tile::points, Tile::weight>,
-          transform_lines<T, Tile::points, Tile::outputs, Tile::output>};
+          transform_lines<T, Tile::points, Tile::outputs, Tile::output>,
+          transform_lines<T, Tile::outputs, Tile::points, Tile::output_back>,
+          transform_lines<T, Tile::points, Tile::taps, Tile::weight_back>};
 }
 
 // A vector's worth of contiguous lines at a time becomes as many columns: `lanes` vectors each way.
@@ -107,6 +143,20 @@ void turn_lines(const Lines& from, T* to, int64_t to_step) {
     for (int64_t k = 0; k < from.count; k += lanes) {
       const int64_t left = from.count - k;
       Vec<T> v[lanes];
+      if (from.rows == lanes && left >= lanes) {
+#pragma GCC unroll 16
+        for (int r = 0; r < lanes; ++r) v[r] = load_full<T>(line + r * from.row + k);
+        zip_all<T, lanes>(v);
+#pragma GCC unroll 16
+        for (int j = 0; j < lanes; ++j) store(to + (k + j) * to_step, v[j]);
+        continue;
+      }
+      if (left <= lanes / 4) {  // a tap that is left over: sooner by itself than in a square
+        for (; k < from.count; ++k)
+          for (int r = 0; r < lanes; ++r)
+            to[k * to_step + r] = r < from.rows ? widen<T>(line[r * from.row + k]) : T(0);
+        return;
+      }
 #pragma GCC unroll 16
       for (int r = 0; r < lanes; ++r) {
         const Stored* at = line + r * from.row + k;
@@ -144,9 +194,17 @@ void turn_back_lines(const T* from, int64_t from_step, const T* start, bool add,
     else
       store_full<T>(at, v);
   };
+  const auto put_each = [&](int64_t k) {
+    for (; k < to.count; ++k)
+      for (int64_t r = 0; r < to.rows; ++r) {
+        Stored* const at = line + r * to.row + k * to.step;
+        narrow(from[k * from_step + r] + start[r] + (add ? widen<T>(*at) : T(0)), at);
+      }
+  };
   if (to.step == 1) {
     for (int64_t k = 0; k < to.count; k += lanes) {
       const int64_t left = to.count - k;
+      if (left <= lanes / 4) return put_each(k);
       Vec<T> v[lanes];
 #pragma GCC unroll 16
       for (int j = 0; j < lanes; ++j)
@@ -160,10 +218,6 @@ void turn_back_lines(const T* from, int64_t from_step, const T* start, bool add,
     for (int64_t k = 0; k < to.count; ++k)
       put(line + k * to.step, load(from + k * from_step) + first, to.rows);
   } else {
-    for (int64_t k = 0; k < to.count; ++k)
-      for (int64_t r = 0; r < to.rows; ++r) {
-        Stored* const at = line + r * to.row + k * to.step;
-        narrow(from[k * from_step + r] + start[r] + (add ? widen<T>(*at) : T(0)), at);
-      }
+    put_each(0);
   }
 }

@@ -8,26 +8,12 @@
 //
 // Vectors run along channels, so a tile is anywhere in any image, and what lies along the lines of
 // an NCHW tensor is turned on the way in and out.
-#include "algo/winograd/plan.h"
-#include "core/fold.h"
+#include "algo/winograd/tiles.h"
 
 namespace torchconv::winograd_detail {
 namespace {
 
 constexpr int64_t kStripBytes = 24 << 10;  // of the weights of a product: half an L1 cache
-
-// Taps that run backwards (a true convolution, an input gradient) are read forwards, in whole
-// lines, and turned round by the first step of the transform.
-void straighten(const Problem& p, View* weight, bool* backwards) {
-  int64_t offset = 0;
-  for (int a = 0; a < p.axes; ++a) {
-    backwards[a] = weight->axis[a] < 0 && p.axis[a].kernel_size > 1;
-    if (!backwards[a]) continue;
-    offset += (p.axis[a].kernel_size - 1) * weight->axis[a];
-    weight->axis[a] = -weight->axis[a];
-  }
-  weight->data = static_cast<char*>(weight->data) + offset * element_bytes(p.dtype);
-}
 
 struct Forward {
   const Problem& p;
@@ -35,26 +21,21 @@ struct Forward {
   const Plan& plan;
   bool backwards[kMaxAxes];
   View straight;
-  Reals input, weight, output;
-  TileTransform to_weights, to_points, to_outputs;
+  InputTiles tiles;
+  Reals weight, output;
+  TileTransform to_weights, to_outputs;
   int64_t first_tap;  // where the first tap lies among the packed ones
   float* weights;     // of a pass: [strip][point][depth][strip's channels]
-
-  static View straightened(const Problem& p, View weight, bool* backwards) {
-    straighten(p, &weight, backwards);
-    return weight;
-  }
 
   Forward(const Problem& problem, const Operands& o, const Plan& winograd_plan, float* shared)
       : p(problem),
         operands(o),
         plan(winograd_plan),
         straight(straightened(problem, o.weight, backwards)),
-        input(o.input, p.dtype),
+        tiles(problem, o.input, winograd_plan, winograd_plan.input_plane),
         weight(straight, p.dtype),
         output(o.output, p.dtype),
         to_weights(weights_transform()),
-        to_points(points_transform()),
         to_outputs(outputs_transform()),
         weights(shared) {}
 
@@ -70,22 +51,10 @@ struct Forward {
     }
     return {plan, TileTransform::weight, from, to};
   }
-  // Of lines: the sizes of a tile but for the last axis, along which lines go on.
-  void line_steps(int64_t line, int64_t TileAxis::* size, int64_t* step) const {
-    packed_steps(
-        plan.axes, plan.lanes, [&](int a) { return a == plan.last ? line : plan.axis[a].*size; },
-        step);
-  }
-  TileTransform points_transform() const {
-    int64_t from[kMaxAxes], to[kMaxAxes];
-    line_steps(plan.line, &TileAxis::points, from);
-    packed_steps(plan.axes, plan.input_plane, [&](int a) { return plan.axis[a].points; }, to);
-    return {plan, TileTransform::input, from, to};
-  }
   TileTransform outputs_transform() const {
     int64_t from[kMaxAxes], to[kMaxAxes];
     packed_steps(plan.axes, plan.product_plane, [&](int a) { return plan.axis[a].points; }, from);
-    line_steps(plan.output_line, &TileAxis::outputs, to);
+    line_steps(plan, plan.output_line, &TileAxis::outputs, to);
     return {plan, TileTransform::output, from, to};
   }
 
@@ -98,7 +67,7 @@ struct Forward {
       for (int64_t k = 0; k < count; ++k)
         __builtin_prefetch(weight.at(base + r * stride.out_channel + (ci + k) * stride.in_channel));
     if (stride.in_channel == 1) {  // taps outermost: a line is one tap of all input channels
-      const Grid grid = weight_grid(one_channel(), stride);
+      const Grid grid = tap_grid(p, stride);
       for_each_run(grid, 0, plan.taps, [&](const Run& run) {
         for (int64_t k = 0; k < run.count; ++k) {
           const int64_t offset = base + ci + grid.offset(run) + k * grid.stride[grid.axes - 1];
@@ -116,11 +85,6 @@ struct Forward {
       kernels<float>().turn(weight.store, lines, to + run.column * plan.lanes, plan.lanes);
     });
   }
-  Problem one_channel() const {
-    Problem one = p;
-    one.in_channels = one.groups = 1;
-    return one;
-  }
 
   // One strip's weights of input channels [ci, ci + lanes).
   void transform_weights(int64_t g, int64_t strip, int64_t ci, float* to,
@@ -136,77 +100,11 @@ struct Forward {
     }
   }
 
-  // Calls f(run) for the runs of tiles of one line of one image.
-  template <typename F>
-  void for_each_tile_run(int64_t first, int64_t count, const F& f) const {
-    const int64_t apart = plan.axis[plan.last].tiles_apart;
-    for_each_run(plan.tiles, first, count, [&](Run run) {
-      int64_t left = run.count;
-      while (left > 0) {
-        run.count = std::min({left, plan.run, apart - run.o[plan.last] % apart});
-        f(run);
-        run.o[plan.last] += run.count;
-        run.column += run.count;
-        left -= run.count;
-      }
-    });
-  }
-
-  // The line number `line` that a run sees, `channels` of it, turned.
-  void pack_line(const Run& run, int64_t line, int64_t offset, int64_t channels, float* to) const {
-    const int64_t count =
-        (run.count - 1) * plan.axis[plan.last].outputs + plan.axis[plan.last].points;
-    for (int a = plan.last; a-- > 0;) {
-      const int64_t i = index(a, run.o[a], line % plan.axis[a].points);
-      if (i < 0) return void(std::fill_n(to, count * plan.lanes, 0.0f));
-      offset += i * input.stride.axis[a];
-      line /= plan.axis[a].points;
-    }
-    const Axis& x = p.axis[plan.last];
-    const int64_t d = plan.axis[plan.last].dilation, step = input.stride.axis[plan.last];
-    const int64_t first = plan.axis[plan.last].origin(run.o[plan.last]) - x.padding;
-    const int64_t most = std::min(x.input_size - 1, reach(plan.last));
-    const int64_t end = first <= most ? std::min(count, (most - first) / d + 1) : 0;
-    const int64_t begin = first < 0 ? std::min(end, ceil_div(-first, d)) : 0;
-    const auto turn = [&](int64_t i, int64_t k, int64_t length) {
-      const Lines lines{input.at(offset + i * step), channels, input.stride.in_channel, length,
-                        length > 1 ? step * d : 1};
-      kernels<float>().turn(input.store, lines, to + k * plan.lanes, plan.lanes);
-    };
-    if (begin < end) turn(first + begin * d, begin, end - begin);
-    for (int64_t k = 0; k < count; ++k) {
-      if (k == begin && begin < end) k = end;
-      if (k >= count) break;
-      const int64_t i = index(plan.last, run.o[plan.last], k);
-      if (i < 0)
-        std::fill_n(to + k * plan.lanes, plan.lanes, 0.0f);
-      else
-        turn(i, k, 1);
-    }
-  }
-  // The largest padded index that an output meets: tiles reach further.
-  int64_t reach(int a) const {
-    const Axis& x = p.axis[a];
-    return x.output_size - 1 - x.padding + (x.kernel_size - 1) * x.dilation;
-  }
-  // The input index of element k of a tile and those after it; -1: a zero.
-  int64_t index(int a, int64_t tile, int64_t k) const {
-    const int64_t v = plan.axis[a].origin(tile) - p.axis[a].padding + k * plan.axis[a].dilation;
-    return v <= reach(a) ? fold(p.padding_mode, v, p.axis[a].input_size) : -1;
-  }
-
   void transform_input(int64_t g, int64_t first, int64_t count, const Worker& worker) const {
-    for_each_tile_run(first, count, [&](const Run& run) {
-      for (int64_t ci = 0; ci < plan.depth; ci += plan.lanes) {
-        const int64_t offset =
-            run.n * input.stride.batch + g * input.stride.group + ci * input.stride.in_channel;
-        for (int64_t l = 0; l < plan.lines; ++l)
-          pack_line(run, l, offset, std::min(plan.lanes, plan.depth - ci),
-                    worker.lines + l * plan.line * plan.lanes);
-        for (int64_t t = 0; t < run.count; ++t)
-          to_points.apply(worker.lines + t * plan.axis[plan.last].outputs * plan.lanes,
-                          worker.input + plan.position(run.column + t, ci), worker.between);
-      }
+    for_each_tile_run(plan, first, count, [&](const Run& run) {
+      tiles.transform(
+          run, g, 0, plan.depth, worker.lines, worker.between,
+          [&](int64_t tile, int64_t ci) { return worker.input + plan.position(tile, ci); });
     });
   }
 
@@ -235,7 +133,7 @@ struct Forward {
              const Worker& worker) const {
     const TileAxis& along = plan.axis[plan.last];
     const int64_t step = output.stride.axis[plan.last];
-    for_each_tile_run(first, count, [&](const Run& run) {
+    for_each_tile_run(plan, first, count, [&](const Run& run) {
       for (int64_t t = 0; t < run.count; ++t)
         to_outputs.apply(worker.products + (run.column + t) * plan.strip + c,
                          worker.sums + t * along.outputs * plan.lanes, worker.between);
@@ -246,24 +144,13 @@ struct Forward {
       for (int64_t l = 0; l < plan.output_lines; ++l) {
         int64_t offset = run.n * output.stride.batch + g * output.stride.group +
                          co * output.stride.out_channel + origin * step;
-        if (!line_offset(run, l, &offset)) continue;
+        if (!add_line_offset(plan, p, output, run, l, &offset)) continue;
         const Lines lines{output.at(offset), rows, output.stride.out_channel, length,
                           step * along.dilation};
         kernels<float>().turn_back(output.store, worker.sums + l * plan.output_line * plan.lanes,
                                    plan.lanes, worker.start + c, operands.accumulate, lines);
       }
     });
-  }
-  // Adds where a line of a run of tiles lies; false where it lies beyond the output.
-  bool line_offset(const Run& run, int64_t line, int64_t* offset) const {
-    for (int a = plan.last; a-- > 0;) {
-      const TileAxis& t = plan.axis[a];
-      const int64_t o = t.origin(run.o[a]) + line % t.outputs * t.dilation;
-      if (o >= p.axis[a].output_size) return false;
-      *offset += o * output.stride.axis[a];
-      line /= t.outputs;
-    }
-    return true;
   }
 
   void pack_start(int64_t g, int64_t co, int64_t count, float* start) const {

@@ -12,15 +12,22 @@ Tile tile_for(const Axis& x, int tiled_axes) {
   return tiled_axes > 2 || ceil_div(x.output_size, x.dilation) < 3 ? Tile::f2 : Tile::f4;
 }
 
-// A plane ends one cache line off a power of two: the points of a tile, one plane apart, must not
-// fall into one set of the cache.
-int64_t plane_of(int64_t elements, int64_t lanes) { return elements + lanes; }
-
 }  // namespace
 
-Plan::Plan(const Problem& p, int threads) {
+View straightened(const Problem& p, View weight, bool* backwards) {
+  int64_t offset = 0;
+  for (int a = 0; a < p.axes; ++a) {
+    backwards[a] = weight.axis[a] < 0 && p.axis[a].kernel_size > 1;
+    if (!backwards[a]) continue;
+    offset += (p.axis[a].kernel_size - 1) * weight.axis[a];
+    weight.axis[a] = -weight.axis[a];
+  }
+  weight.data = static_cast<char*>(weight.data) + offset * element_bytes(p.dtype);
+  return weight;
+}
+
+Tiling::Tiling(const Problem& p) {
   const Kernels<float>& kernel = kernels<float>();
-  workers = workers_for(p, threads);
   axes = p.axes;
   last = axes - 1;
   lanes = kernel.lanes;
@@ -49,7 +56,19 @@ Plan::Plan(const Problem& p, int threads) {
       output_lines *= t.outputs;
     }
   }
+  tile_count = p.batch * tiles.per_image;
+}
 
+void Tiling::set_block(int64_t block) {
+  tiles_per_block = block;
+  run = std::min({kTilesPerRun, block, axis[last].tiles_apart});
+  line = (run - 1) * axis[last].outputs + axis[last].points;
+  output_line = run * axis[last].outputs;
+}
+
+Plan::Plan(const Problem& p, int threads) : Tiling(p) {
+  const Kernels<float>& kernel = kernels<float>();
+  workers = workers_for(p, threads);
   depth = p.in_channels_per_group();
   padded_depth = round_up(depth, lanes);
   channels = p.out_channels_per_group();
@@ -60,12 +79,11 @@ Plan::Plan(const Problem& p, int threads) {
   strip = ceil_div(vectors, strips) * lanes;
   weight_plane = plane_of(depth * strip, lanes);
 
-  tile_count = p.batch * tiles.per_image;
   const int64_t tile_bytes = points * (padded_depth + strip) * int64_t(sizeof(float));
   const int64_t most = std::max<int64_t>(kBlockBytes / tile_bytes, rows);
   tile_blocks = std::max(ceil_div(tile_count, most),
                          std::min<int64_t>(workers, ceil_div(tile_count, 2 * rows)));
-  tiles_per_block = round_up(ceil_div(tile_count, tile_blocks), rows);
+  set_block(round_up(ceil_div(tile_count, tile_blocks), rows));
   tile_blocks = ceil_div(tile_count, tiles_per_block);
   input_plane = plane_of(tiles_per_block * padded_depth, lanes);
   product_plane = plane_of(tiles_per_block * strip, lanes);
@@ -79,10 +97,6 @@ Plan::Plan(const Problem& p, int threads) {
   tasks_per_group = ceil_div(strips, strips_per_task);
   tasks_per_pass =
       std::clamp<int64_t>(most_strips / strips_per_task, 1, p.groups * tasks_per_group);
-
-  run = std::min({kTilesPerRun, tiles_per_block, axis[last].tiles_apart});
-  line = (run - 1) * axis[last].outputs + axis[last].points;
-  output_line = run * axis[last].outputs;
 }
 
 int64_t worker_bytes(const Plan& plan) {
@@ -91,14 +105,22 @@ int64_t worker_bytes(const Plan& plan) {
   return counter.used;
 }
 
-TileTransform::TileTransform(const Plan& plan, Stage stage, const int64_t* from_step,
+TileTransform::TileTransform(const Tiling& tiling, Stage stage, const int64_t* from_step,
                              const int64_t* to_step)
-    : passes_(plan.axes), half_(plan.points * plan.lanes) {
+    : passes_(tiling.axes), half_(tiling.points * tiling.lanes) {
   const auto kernel = [&](int a) -> const TileKernels<float>& {
-    return kernels<float>().tiles[int(plan.axis[a].tile)];
+    return kernels<float>().tiles[int(tiling.axis[a].tile)];
   };
-  const auto before = [&](int a) { return stage == weight ? kernel(a).taps : kernel(a).points; };
-  const auto after = [&](int a) { return stage == output ? kernel(a).outputs : kernel(a).points; };
+  const auto before = [&](int a) {
+    return stage == weight        ? kernel(a).taps
+           : stage == output_back ? kernel(a).outputs
+                                  : kernel(a).points;
+  };
+  const auto after = [&](int a) {
+    return stage == output        ? kernel(a).outputs
+           : stage == weight_back ? kernel(a).taps
+                                  : kernel(a).points;
+  };
   int64_t from[kMaxAxes], to[kMaxAxes];
   std::copy_n(from_step, passes_, from);
   for (int a = 0; a < passes_; ++a) {
@@ -107,10 +129,14 @@ TileTransform::TileTransform(const Plan& plan, Stage stage, const int64_t* from_
     if (a == passes_ - 1)
       std::copy_n(to_step, passes_, to);
     else
-      packed_steps(passes_, plan.lanes, size, to);
+      packed_steps(passes_, tiling.lanes, size, to);
     Pass& pass = pass_[a];
     const TileKernels<float>& of = kernel(a);
-    pass.transform = stage == input ? of.input : stage == weight ? of.weight : of.output;
+    pass.transform = stage == input         ? of.input
+                     : stage == weight      ? of.weight
+                     : stage == output      ? of.output
+                     : stage == output_back ? of.output_back
+                                            : of.weight_back;
     pass.from_step = from[a];
     pass.to_step = to[a];
     Loop* loop = pass.loop;

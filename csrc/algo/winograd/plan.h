@@ -1,4 +1,4 @@
-// How winograd cuts a forward problem, and the memory that takes.
+// How winograd cuts a problem, and the memory that takes.
 #pragma once
 
 #include "micro/pack.h"
@@ -6,7 +6,7 @@
 
 namespace torchconv::winograd_detail {
 
-constexpr int64_t kWeightsBytes = 8 << 20;  // of transformed weights, shared by all workers
+constexpr int64_t kWeightsBytes = 8 << 20;  // of weights, or sums of theirs, that workers share
 constexpr int64_t kBlockBytes = 1 << 20;    // of transformed input and products that a task wants
 constexpr int64_t kWorkerBytes = 2 << 20;   // that one worker may need in all
 constexpr int64_t kTilesPerRun = 16;        // gathered at a time: their lines stay in L1
@@ -23,22 +23,29 @@ struct TileAxis {
   int64_t origin(int64_t t) const { return t / tiles_apart + t % tiles_apart * outputs * dilation; }
 };
 
-struct Plan {
-  int workers = 1;
+// The tiles of a problem, all its images', and how they are walked.
+struct Tiling {
   int axes = 0, last = 0;
   TileAxis axis[kMaxAxes];
   Grid tiles;  // of all images; its strides are unused
   int64_t points = 1, taps = 1, lines = 1,
           output_lines = 1;  // of a tile; lines along the last axis
+  int64_t lanes, rows;       // of the kernels
+  int64_t tile_count, tiles_per_block;
+  int64_t run, line, output_line;  // tiles of a run, vectors of its lines
 
-  int64_t lanes, rows;          // of the kernels
+  explicit Tiling(const Problem& p);
+  void set_block(int64_t tiles);
+};
+
+struct Plan : Tiling {
+  int workers = 1;
   int64_t depth, padded_depth;  // input channels of a group
   int64_t channels, vectors;    // output channels of a group
   int64_t strip, strips;        // channels of the widest strip, strips of a group
   int64_t strips_per_task, tasks_per_group, tasks_per_pass;
-  int64_t tile_count, tiles_per_block, tile_blocks;
+  int64_t tile_blocks;
   int64_t input_plane, weight_plane, product_plane;  // elements of one point's matrix
-  int64_t run, line, output_line;                    // tiles of a run, vectors of its lines
 
   Plan(const Problem& p, int threads);
   int64_t strip_begin(int64_t s) const { return vectors * s / strips * lanes; }
@@ -51,6 +58,14 @@ struct Plan {
 
 // Whether an axis is transformed: three taps. Others have one tap.
 inline bool is_tiled(const Axis& x) { return x.kernel_size == 3; }
+
+// A plane ends one cache line off a power of two: the points of a tile, one plane apart, must not
+// fall into one set of the cache.
+inline int64_t plane_of(int64_t elements, int64_t lanes) { return elements + lanes; }
+
+// Taps that run backwards (a true convolution, an input gradient) are read and written forwards, in
+// whole lines, and turned round by a step of the transform.
+View straightened(const Problem& p, View weight, bool* backwards);
 
 struct Worker {
   float* input;     // [point][tile block][channel block][rows][lanes]
@@ -75,8 +90,9 @@ struct Worker {
 // ...) lies at i * step[0] + j * step[1] + ...
 class TileTransform {
  public:
-  enum Stage { input, weight, output };
-  TileTransform(const Plan& plan, Stage stage, const int64_t* from_step, const int64_t* to_step);
+  enum Stage { input, weight, output, output_back, weight_back };
+  TileTransform(const Tiling& tiling, Stage stage, const int64_t* from_step,
+                const int64_t* to_step);
   // `between` has room for two tiles of points.
   void apply(const float* from, float* to, float* between) const;
 
@@ -107,5 +123,10 @@ int64_t worker_bytes(const Plan& plan);
 
 void run_forward(Problem problem, Operands operands, const Context& context);
 int64_t forward_scratch(const Problem& problem, int threads);
+
+// By weight, which has a plan and workers of its own.
+void run_weight(Problem problem, Operands operands, const Context& context);
+int64_t weight_scratch(const Problem& problem, int threads);
+double weight_cost(const Problem& problem);
 
 }  // namespace torchconv::winograd_detail

@@ -22,7 +22,7 @@ using namespace winograd_detail;
 
 constexpr double kErrorFactor = 32;
 
-std::string refuses_forward(const Problem& p) {
+std::string refuses_axes(const Problem& p) {
   int tiled = 0;
   for (int a = 0; a < p.axes; ++a) {
     const Axis& x = p.axis[a];
@@ -31,7 +31,12 @@ std::string refuses_forward(const Problem& p) {
     if (x.stride != 1) return "stride " + std::to_string(x.stride) + " (winograd needs 1)";
     tiled += is_tiled(x);
   }
-  if (tiled == 0) return "kernel size 1 on every axis (winograd needs a 3)";
+  return tiled == 0 ? "kernel size 1 on every axis (winograd needs a 3)" : "";
+}
+
+std::string refuses_forward(const Problem& p) {
+  const std::string refusal = refuses_axes(p);
+  if (!refusal.empty()) return refusal;
   if (!writes_nothing(p) && worker_bytes(Plan(p, 1)) > kWorkerBytes)
     return std::to_string(p.in_channels_per_group()) + " channels a group (winograd keeps " +
            std::to_string(kWorkerBytes) + " bytes of their tiles)";
@@ -41,7 +46,7 @@ std::string refuses_forward(const Problem& p) {
 std::string refuses(const Problem& p) {
   if (is_integer(p.dtype) || is_complex(p.dtype) || p.dtype == DType::float64)
     return std::string(name(p.dtype)) + " (winograd computes in float32)";
-  if (p.result == Result::weight) return "by weight (winograd computes forward and by input)";
+  if (p.result == Result::weight) return refuses_axes(p);
   std::string refusal;
   for_each_forward(p, Operands{}, [&](const Problem& forward, const Operands&) {
     if (refusal.empty()) refusal = refuses_forward(forward);
@@ -66,6 +71,7 @@ double forward_cost(const Problem& p) {
 }
 
 double cost(const Problem& p) {
+  if (p.result == Result::weight) return 2e-6 + weight_cost(p);
   double seconds = 2e-6;
   for_each_forward(p, Operands{}, [&](const Problem& forward, const Operands&) {
     seconds += forward_cost(forward);
@@ -74,10 +80,12 @@ double cost(const Problem& p) {
 }
 
 int64_t scratch_bytes(const Problem& p, int threads) {
+  if (p.result == Result::weight) return weight_scratch(p, threads);
   return largest(p, [&](const Problem& forward) { return forward_scratch(forward, threads); });
 }
 
 void run(const Problem& p, const Operands& operands, const Context& context) {
+  if (p.result == Result::weight) return run_weight(p, operands, context);
   for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {
     run_forward(forward, views, context);
   });
