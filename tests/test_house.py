@@ -8,7 +8,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CSRC = ROOT / "csrc"
-SOURCES = sorted(p for p in CSRC.rglob("*") if p.suffix in (".h", ".cpp") and "stub" not in p.parts)
+SOURCES = sorted(
+    p for p in CSRC.rglob("*") if p.suffix in (".h", ".cpp", ".cu") and "stub" not in p.parts
+)
 
 # A floor may include itself and these.
 FLOORS = {
@@ -16,6 +18,7 @@ FLOORS = {
     "micro": {"core"},
     "algo": {"core", "micro"},
     "plan": {"core"},
+    "cuda": {"core"},
     "torch": {"core", "micro", "plan"},
 }
 PER_TARGET = [
@@ -44,6 +47,9 @@ def test_a_file_includes_its_own_floor_and_lower_ones(source):
             floor == "algo" and other == "algo"
         ):  # never a sibling: an algorithm is one file or folder
             assert inside[0] == rest[0], header
+        if floor == "cuda" and other == "cuda":  # the same floors inside
+            assert inside[0] == "micro" or inside[:2] == rest[:2], header
+            assert rest[0] == "algo" or inside[0] == rest[0], header
 
 
 @pytest.mark.parametrize("source", PER_TARGET, ids=lambda p: p.name)
@@ -56,9 +62,11 @@ def test_hot_loops_call_no_inline_library_function(source):
 
 
 def test_every_algorithm_is_one_file_or_folder_and_one_line():
-    listed = re.findall(r"X\((\w+)\)", (CSRC / "plan" / "algorithms.h").read_text())
-    assert sorted(listed) == sorted(p.stem for p in (CSRC / "algo").iterdir())
-    assert listed[-1] == "reference"
+    lists = (CSRC / "plan" / "algorithms.h").read_text().split("TORCHCONV_CUDA_ALGORITHMS")[:2]
+    for text, folder in zip(lists, ("algo", "cuda/algo"), strict=True):
+        listed = re.findall(r"X\((\w+)\)", text)
+        assert sorted(listed) == sorted(p.stem for p in (CSRC / folder).iterdir())
+        assert listed[-1] == "reference"
 
 
 def test_no_flag_that_changes_numbers_or_needs_this_machine():

@@ -76,7 +76,7 @@ def _bytes(value: int) -> str:
 
 
 def plan(line: str, threads: int = 0) -> Plan:
-    """The plan of a problem line; threads 0 means torch.get_num_threads()."""
+    """The plan of a problem line; threads 0 means all, of the CPU or of the GPU."""
     raw = _C.plan(line, threads)
     candidates = tuple(
         Candidate(c.name, c.refusal, c.cost_s, c.scratch_bytes) for c in raw.candidates
@@ -111,7 +111,8 @@ def explain(
         output_padding: as in `torchconv.conv_transpose2d`, with transposed only. Default: 0
         result: "output" (the call itself), "input" or "weight" (its gradient by that tensor).
             Default: "output"
-        threads: worker threads; 0 means torch.get_num_threads(). Default: 0
+        threads: worker threads; 0 means torch.get_num_threads(), or, for tensors on a GPU, its
+            multiprocessors. Default: 0
 
     Returns:
         A `Plan`; `print` shows it as a table.
@@ -153,4 +154,5 @@ def explain(
     if transposed:
         result = {"output": "input", "input": "output", "weight": "weight"}[result]
     layout = ["channels_last=1"] if input.stride(1) == 1 and input.stride(-1) != 1 else []
-    return plan(" ".join([result, *line.split(" ")[1:], *layout]), threads)
+    device = ["device=cuda"] if input.device.type == "cuda" else []
+    return plan(" ".join([result, *line.split(" ")[1:], *layout, *device]), threads)

@@ -14,19 +14,22 @@ from torch import Tensor
 from torchconv import _C
 
 
-def algorithms() -> list[str]:
-    """The names of all algorithms, the preferred first, the reference last."""
-    return _C.algorithms()
+def algorithms(device: str = "cpu") -> list[str]:
+    """The names of all algorithms of "cpu" or "cuda", the preferred first, the reference last.
+
+    None for "cuda", where the build has no kernels for it.
+    """
+    return _C.algorithms(device)
 
 
-def is_exact(algorithm: str) -> bool:
+def is_exact(algorithm: str, device: str = "cpu") -> bool:
     """Whether an algorithm sums the very products of the definition, so that sums of small integers
     are exact and a NaN reaches just what sees it.
 
     Raises:
         ValueError: no algorithm has that name.
     """
-    return _C.error_factor(algorithm) == 1
+    return _C.error_factor(algorithm, device) == 1
 
 
 @contextmanager
@@ -85,7 +88,7 @@ def from_line(line: str, *, integers: bool = True, seed: int = 0) -> dict[str, T
     if problem["channels_last"]:
         for name in ("input", "output"):
             tensors[name] = tensors[name].movedim(1, -1).contiguous().movedim(-1, 1)
-    return tensors
+    return {name: tensor.to(problem["device"]) for name, tensor in tensors.items()}
 
 
 def run(line: str, tensors: Mapping[str, Tensor]) -> Tensor:
@@ -123,7 +126,8 @@ def error_bound(line: str, tensors: Mapping[str, Tensor], algorithm: str = "refe
 
     Source: Higham, Accuracy and Stability of Numerical Algorithms, section 3.1.
     """
-    dtype: torch.dtype = getattr(torch, _C.parse(line)["dtype"])
+    problem = _C.parse(line)
+    dtype: torch.dtype = getattr(torch, problem["dtype"])
     if not (dtype.is_floating_point or dtype.is_complex):
         raise ValueError(f"error_bound: {dtype} sums are exact")
     accumulate = torch.float32 if dtype.itemsize == 2 else dtype
@@ -135,7 +139,7 @@ def error_bound(line: str, tensors: Mapping[str, Tensor], algorithm: str = "refe
     # A complex product is four real ones and two sums.
     eps = torch.finfo(accumulate).eps * (4 if dtype.is_complex else 1)
     bound = (terms * eps + torch.finfo(dtype).eps) * magnitude
-    if not is_exact(algorithm) and bound.numel() > 0:
+    if not is_exact(algorithm, problem["device"]) and bound.numel() > 0:
         largest = magnitude.flatten(2).amax(2).reshape(*bound.shape[:2], *[1] * (bound.dim() - 2))
-        bound = bound + _C.error_factor(algorithm) * eps * largest
+        bound = bound + _C.error_factor(algorithm, problem["device"]) * eps * largest
     return bound

@@ -12,13 +12,16 @@ namespace torchconv {
 // What a run is given from outside: workers and memory. Core code starts no thread and allocates
 // nothing by itself.
 struct Context {
-  int threads = 1;
+  int threads = 1;          // on a GPU: its multiprocessors
   void* scratch = nullptr;  // scratch_bytes(problem, threads) bytes, 64-byte aligned, unset
 
   // Calls body(closure, task, worker) for every task in [0, tasks), in any order, on at most
   // `threads` workers; no two calls with one worker number overlap. Returns when all are done.
   void (*parallel)(int64_t tasks, int threads, const void* closure,
                    void (*body)(const void* closure, int64_t task, int worker)) = nullptr;
+
+  // On a GPU: the cudaStream_t that everything is put on, in order. `parallel` is not called there.
+  void* stream = nullptr;
 
   // The same for a lambda (task, worker).
   template <typename Body>
@@ -39,9 +42,12 @@ struct Algorithm {
   // 1)"); empty where it can.
   std::string (*refuses)(const Problem& problem);
   // Estimated seconds on one thread: the choice must not depend on the threads, or the bits would.
-  // Only its order against the other algorithms' matters.
+  // Only its order against the other algorithms' matters. On a GPU: seconds on one as fast as an
+  // H100, whatever device it is.
   double (*cost)(const Problem& problem);
   int64_t (*scratch_bytes)(const Problem& problem, int threads);
+  // On a GPU it returns when all is on the stream: no allocation, no synchronisation, no query, so
+  // that a CUDA graph can capture it.
   void (*run)(const Problem& problem, const Operands& operands, const Context& context);
   // 1: it sums the products of the definition themselves. Small integers come out exact, and what
   // reaches an element, rounding or NaN, comes from what it sees alone. Above 1: it transforms

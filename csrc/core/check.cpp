@@ -217,6 +217,7 @@ std::string check(const Call& call, Problem* problem) {
 namespace {
 const char* const kModes[] = {"zeros", "reflect", "replicate", "circular"};
 const char* const kResults[] = {"output", "input", "weight"};
+const char* const kDevices[] = {"cpu", "cuda"};
 const char* const kDTypes[] = {"float32",   "float64",    "bfloat16", "float16",
                                "complex64", "complex128", "uint8",    "int8",
                                "int16",     "int32",      "int64"};
@@ -224,6 +225,7 @@ const char* const kDTypes[] = {"float32",   "float64",    "bfloat16", "float16",
 
 const char* name(PaddingMode mode) { return kModes[int(mode)]; }
 const char* name(Result result) { return kResults[int(result)]; }
+const char* name(Device device) { return kDevices[int(device)]; }
 const char* name(DType dtype) { return kDTypes[int(dtype)]; }
 
 bool parse_padding_mode(const char* word, int64_t length, PaddingMode* mode) {

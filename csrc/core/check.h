@@ -37,6 +37,7 @@ std::string check(const Call& call, Problem* problem);
 bool parse_padding_mode(const char* word, int64_t length, PaddingMode* mode);
 const char* name(PaddingMode mode);
 const char* name(DType dtype);
+const char* name(Device device);
 const char* name(Result result);
 
 // The View of a tensor laid out [batch, channel, spatial...] (or [out, in / groups, taps...] for

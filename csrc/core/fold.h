@@ -1,13 +1,14 @@
 // What an index outside the input means, in one place.
 #pragma once
 
+#include "core/host_device.h"
 #include "core/problem.h"
 
 namespace torchconv {
 
 // The index of [0, size) that i stands for, or -1 where it stands for none. check() has made sure
 // that one step reaches.
-inline int64_t fold(PaddingMode mode, int64_t i, int64_t size) {
+TORCHCONV_HOST_DEVICE inline int64_t fold(PaddingMode mode, int64_t i, int64_t size) {
   if (i >= 0 && i < size) return i;
   switch (mode) {
     case PaddingMode::zeros: return -1;

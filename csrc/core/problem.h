@@ -13,6 +13,8 @@
 
 #include <cstdint>
 
+#include "core/host_device.h"
+
 namespace torchconv {
 
 constexpr int kMaxAxes =
@@ -38,6 +40,9 @@ enum class Result : uint8_t { output, input, weight };
 // What an index outside the input means: nothing, or the element it is folded back to.
 enum class PaddingMode : uint8_t { zeros, reflect, replicate, circular };
 
+// Where the tensors lie, and so which list of algorithms the planner looks at.
+enum class Device : uint8_t { cpu, cuda };
+
 struct Axis {
   int64_t input_size = 1;
   int64_t kernel_size = 1;
@@ -55,6 +60,9 @@ struct Problem {
   bool bias = false;
   bool channels_last = false;  // how the given activations lie: costs may ask, results do not
   bool precise = false;  // by no algorithm that rounds more than the definition's own sum does
+  Device device = Device::cpu;
+  bool tf32 = false;       // cuda: float32 may be multiplied with 10 bits of fraction
+  uint8_t capability = 0;  // cuda: the device's compute capability, 80 for 8.0
   int axes = 0;
   int64_t batch = 1;
   int64_t in_channels = 1;
@@ -62,11 +70,11 @@ struct Problem {
   int64_t groups = 1;
   Axis axis[kMaxAxes];
 
-  int64_t in_channels_per_group() const { return in_channels / groups; }
-  int64_t out_channels_per_group() const { return out_channels / groups; }
-  int64_t input_positions() const { return product(&Axis::input_size); }
-  int64_t output_positions() const { return product(&Axis::output_size); }
-  int64_t taps() const { return product(&Axis::kernel_size); }
+  TORCHCONV_HOST_DEVICE int64_t in_channels_per_group() const { return in_channels / groups; }
+  TORCHCONV_HOST_DEVICE int64_t out_channels_per_group() const { return out_channels / groups; }
+  TORCHCONV_HOST_DEVICE int64_t input_positions() const { return product(&Axis::input_size); }
+  TORCHCONV_HOST_DEVICE int64_t output_positions() const { return product(&Axis::output_size); }
+  TORCHCONV_HOST_DEVICE int64_t taps() const { return product(&Axis::kernel_size); }
   // Multiply-adds of the defining sum, padding counted.
   double multiply_adds() const {
     return double(batch) * double(out_channels) * double(in_channels_per_group()) * double(taps()) *
@@ -74,7 +82,7 @@ struct Problem {
   }
 
  private:
-  int64_t product(int64_t Axis::* size) const {
+  TORCHCONV_HOST_DEVICE int64_t product(int64_t Axis::* size) const {
     int64_t p = 1;
     for (int a = 0; a < axes; ++a) p *= axis[a].*size;
     return p;
@@ -92,7 +100,8 @@ inline bool operator==(const Problem& a, const Problem& b) {
                 "a new field is to be compared");
   bool equal = a.result == b.result && a.dtype == b.dtype && a.padding_mode == b.padding_mode &&
                a.flip == b.flip && a.bias == b.bias && a.channels_last == b.channels_last &&
-               a.precise == b.precise && a.axes == b.axes && a.batch == b.batch &&
+               a.precise == b.precise && a.device == b.device && a.tf32 == b.tf32 &&
+               a.capability == b.capability && a.axes == b.axes && a.batch == b.batch &&
                a.in_channels == b.in_channels && a.out_channels == b.out_channels &&
                a.groups == b.groups;
   for (int i = 0; equal && i < a.axes; ++i) equal = a.axis[i] == b.axis[i];

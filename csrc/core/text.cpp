@@ -44,7 +44,8 @@ struct Line {
   Result result = Result::output;
   DType dtype = DType::float32;
   PaddingMode padding_mode = PaddingMode::zeros;
-  int64_t batch = 1, groups = 1, flip = 0, bias = 0, channels_last = 0;
+  Device device = Device::cpu;
+  int64_t batch = 1, groups = 1, flip = 0, bias = 0, channels_last = 0, tf32 = 0, capability = 0;
   std::vector<int64_t> channels, input, kernel, output, stride, padding, dilation;
 };
 
@@ -62,7 +63,9 @@ std::string parse_field(const std::string& key, const std::string& value, Line* 
                  {"groups", &line->groups},
                  {"flip", &line->flip},
                  {"bias", &line->bias},
-                 {"channels_last", &line->channels_last}};
+                 {"channels_last", &line->channels_last},
+                 {"tf32", &line->tf32},
+                 {"capability", &line->capability}};
   const std::string bad = "problem line: " + key + " cannot be '" + value + "'";
   for (const auto& field : lists)
     if (key == field.key) return (*field.list = parse_sizes(value)).empty() ? bad : "";
@@ -74,6 +77,7 @@ std::string parse_field(const std::string& key, const std::string& value, Line* 
       return "";
     }
   if (key == "channels") return (line->channels = parse_sizes(value, '>')).size() == 2 ? "" : bad;
+  if (key == "device") return parse_word(value, 2, &line->device) ? "" : bad;
   if (key == "padding_mode") return parse_word(value, 4, &line->padding_mode) ? "" : bad;
   return "problem line: unknown field '" + key + "'";
 }
@@ -109,6 +113,9 @@ std::string to_text(const Problem& p) {
   text += std::string(" padding_mode=") + name(p.padding_mode);
   text += std::string(" flip=") + (p.flip ? "1" : "0") + " bias=" + (p.bias ? "1" : "0");
   if (p.channels_last) text += " channels_last=1";
+  if (p.device != Device::cpu) text += std::string(" device=") + name(p.device);
+  if (p.capability) text += " capability=" + std::to_string(p.capability);
+  if (p.tf32) text += " tf32=1";
   return text;
 }
 
@@ -126,6 +133,8 @@ std::string from_text(const std::string& text, Problem* problem) {
   if (line.kernel.size() != axes || (!line.output.empty() && line.output.size() != axes) ||
       line.stride.size() != axes || line.padding.size() != axes || line.dilation.size() != axes)
     return "problem line: fields differ in their number of axes: " + text;
+  if (line.capability < 0 || line.capability > 255)
+    return "problem line: capability cannot be " + std::to_string(line.capability);
   if (line.groups < 1) return "problem line: groups cannot be " + std::to_string(line.groups);
 
   // Checked as the forward call that relates the same three tensors.
@@ -149,6 +158,9 @@ std::string from_text(const std::string& text, Problem* problem) {
   problem->result = line.result;
   problem->bias = line.bias != 0 && line.result == Result::output;
   problem->channels_last = line.channels_last != 0;
+  problem->device = line.device;
+  problem->tf32 = line.tf32 != 0;
+  problem->capability = uint8_t(line.capability);
   return refusal;
 }
 

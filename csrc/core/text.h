@@ -6,7 +6,9 @@
 //
 // The first word is the result. Reading accepts the fields in any order and fills in defaults
 // (batch, groups, stride, padding, dilation, padding_mode, flip, bias; output from the others).
-// channels_last=1 lays input and output out so; it is written only where it is set.
+// channels_last=1 lays input and output out so. device=cuda asks for a GPU, capability=90 for what one
+// of compute capability 9.0 can (default: 80), and tf32=1 lets it multiply float32 in TF32. These are
+// written only where they are set.
 #pragma once
 
 #include <string>

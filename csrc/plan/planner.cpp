@@ -3,36 +3,38 @@
 #include <atomic>
 #include <cstdlib>
 
+#include "core/check.h"
 #include "plan/algorithms.h"
 
 namespace torchconv {
 namespace {
 
-const Algorithm* find(const std::string& name) {
-  for (const Algorithm* algorithm : algorithms())
+const Algorithm* find(const std::string& name, Device device) {
+  for (const Algorithm* algorithm : algorithms(device))
     if (name == algorithm->name) return algorithm;
   return nullptr;
 }
 
-std::string refuses_as_unknown(const Problem&) {
-  std::string refusal = "no algorithm has this name; there are";
-  for (const Algorithm* algorithm : algorithms()) refusal += std::string(" ") + algorithm->name;
-  return refusal;
+// A forced algorithm is kept by its name, which may stand for one on each device. The same pointer
+// for the same name, so that a comparison is one of pointers; null for a name of no list.
+const char* interned(const std::string& name) {
+  for (const Device device : {Device::cpu, Device::cuda})
+    if (const Algorithm* algorithm = find(name, device)) return algorithm->name;
+  return nullptr;
 }
 
-// What TORCHCONV_ALGORITHM names; a name that is none of the list refuses every problem.
-const Algorithm* named_in_environment() {
+// What TORCHCONV_ALGORITHM names; a name that is of no list refuses every problem.
+const char* named_in_environment() {
   const char* name = std::getenv("TORCHCONV_ALGORITHM");
   if (!name || !*name) return nullptr;
-  static const Algorithm unknown = {name, refuses_as_unknown, nullptr, nullptr, nullptr};
-  const Algorithm* algorithm = find(name);
-  return algorithm ? algorithm : &unknown;
+  const char* known = interned(name);
+  return known ? known : name;
 }
 
 // Null: the planner is free.
-std::atomic<const Algorithm*>& forced() {
-  static std::atomic<const Algorithm*> algorithm{named_in_environment()};
-  return algorithm;
+std::atomic<const char*>& forced() {
+  static std::atomic<const char*> name{named_in_environment()};
+  return name;
 }
 
 // What a caller who forces the algorithm may have, the planner must leave.
@@ -42,12 +44,14 @@ std::string refusal_of(const Algorithm& algorithm, const Problem& problem) {
   return algorithm.refuses(problem);
 }
 
-const Algorithm* find_best(const Problem& problem) {
-  if (const Algorithm* algorithm = forced())
-    return algorithm->refuses(problem).empty() ? algorithm : nullptr;
+const Algorithm* find_best(const Problem& problem, const char* forced_name) {
+  if (forced_name) {
+    const Algorithm* algorithm = find(forced_name, problem.device);
+    return algorithm && algorithm->refuses(problem).empty() ? algorithm : nullptr;
+  }
   const Algorithm* best = nullptr;
   double best_s = 0;
-  for (const Algorithm* algorithm : algorithms()) {
+  for (const Algorithm* algorithm : algorithms(problem.device)) {
     if (!refusal_of(*algorithm, problem).empty()) continue;
     const double cost_s = algorithm->cost(problem);
     if (best && cost_s >= best_s) continue;
@@ -61,7 +65,7 @@ const Algorithm* find_best(const Problem& problem) {
 struct Kept {
   Problem problem;
   int threads = 0;
-  const Algorithm* forced = nullptr;
+  const char* forced = nullptr;
   Choice choice;
 };
 
@@ -69,7 +73,8 @@ struct Kept {
 constexpr size_t kKept = 256;
 
 size_t place(const Problem& problem) {
-  uint64_t hash = uint64_t(problem.result) + 8 * uint64_t(problem.dtype);
+  uint64_t hash =
+      uint64_t(problem.result) + 4 * uint64_t(problem.device) + 8 * uint64_t(problem.dtype);
   const auto mix = [&hash](int64_t number) {
     hash = (hash ^ uint64_t(number)) * 0x9e3779b97f4a7c15;  // 2^64 / golden ratio, as Knuth has it
     hash ^= hash >> 32;
@@ -87,38 +92,55 @@ size_t place(const Problem& problem) {
 
 }  // namespace
 
-const std::vector<const Algorithm*>& algorithms() {
+const std::vector<const Algorithm*>& algorithms(Device device) {
 #define TORCHCONV_ADDRESS(name) &name,
-  static const std::vector<const Algorithm*> list = {TORCHCONV_ALGORITHMS(TORCHCONV_ADDRESS)};
+#define TORCHCONV_CUDA_ADDRESS(name) &cuda::name,
+  static const std::vector<const Algorithm*> on_cpu = {TORCHCONV_ALGORITHMS(TORCHCONV_ADDRESS)};
+#ifdef TORCHCONV_CUDA
+  static const std::vector<const Algorithm*> on_cuda = {
+      TORCHCONV_CUDA_ALGORITHMS(TORCHCONV_CUDA_ADDRESS)};
+#else
+  static const std::vector<const Algorithm*> on_cuda;
+#endif
 #undef TORCHCONV_ADDRESS
-  return list;
+#undef TORCHCONV_CUDA_ADDRESS
+  return device == Device::cuda ? on_cuda : on_cpu;
 }
 
 Choice choose(const Problem& problem, int threads) {
   static thread_local std::vector<Kept> kept(kKept);
   Kept& last = kept[place(problem)];
-  if (last.threads == threads && last.forced == forced() && last.problem == problem)
+  const char* forced_name = forced();
+  if (last.threads == threads && last.forced == forced_name && last.problem == problem)
     return last.choice;
-  Choice choice{find_best(problem), 0};
+  Choice choice{find_best(problem, forced_name), 0};
   if (choice.algorithm) choice.scratch_bytes = choice.algorithm->scratch_bytes(problem, threads);
-  last = {problem, threads, forced(), choice};
+  last = {problem, threads, forced_name, choice};
   return choice;
 }
 
 std::string refusal(const Problem& problem) {
-  const Algorithm* algorithm = forced();
-  return algorithm ? std::string("algorithm ") + algorithm->name +
-                         " was forced but refuses: " + algorithm->refuses(problem)
-                   : "";
+  if (algorithms(problem.device).empty()) return "this build of torchconv has no CUDA kernels";
+  const char* forced_name = forced();
+  if (!forced_name) return "";
+  std::string text = std::string("algorithm ") + forced_name + " was forced but ";
+  if (const Algorithm* algorithm = find(forced_name, problem.device))
+    return text + "refuses: " + algorithm->refuses(problem);
+  text += std::string("none on ") + name(problem.device) + " has this name; there are";
+  for (const Algorithm* algorithm : algorithms(problem.device))
+    text.append(" ").append(algorithm->name);
+  return text;
 }
 
 Plan explain(const Problem& problem, int threads) {
   Plan plan{problem, threads, nullptr, "", {}};
-  plan.algorithm = find_best(problem);
-  plan.reason = !plan.algorithm ? refusal(problem) : forced() ? "forced" : "lowest cost";
-  for (const Algorithm* algorithm : algorithms()) {
+  const char* forced_name = forced();
+  plan.algorithm = find_best(problem, forced_name);
+  plan.reason = !plan.algorithm ? refusal(problem) : forced_name ? "forced" : "lowest cost";
+  for (const Algorithm* algorithm : algorithms(problem.device)) {
     Candidate candidate{algorithm, refusal_of(*algorithm, problem), 0, 0};
-    if (algorithm == forced()) candidate.refusal = algorithm->refuses(problem);
+    if (forced_name && algorithm == find(forced_name, problem.device))
+      candidate.refusal = algorithm->refuses(problem);
     if (candidate.refusal.empty()) {
       candidate.cost_s = algorithm->cost(problem);
       candidate.scratch_bytes = algorithm->scratch_bytes(problem, threads);
@@ -129,15 +151,15 @@ Plan explain(const Problem& problem, int threads) {
 }
 
 bool force_algorithm(const std::string& name) {
-  const Algorithm* algorithm = find(name);
-  if (!algorithm && !name.empty()) return false;
-  forced() = algorithm;
+  const char* known = interned(name);
+  if (!known && !name.empty()) return false;
+  forced() = known;
   return true;
 }
 
 std::string forced_algorithm() {
-  const Algorithm* algorithm = forced();
-  return algorithm ? algorithm->name : "";
+  const char* forced_name = forced();
+  return forced_name ? forced_name : "";
 }
 
 }  // namespace torchconv

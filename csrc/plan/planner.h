@@ -17,14 +17,15 @@ struct Candidate {
 
 struct Plan {
   Problem problem;
-  int threads = 1;
+  int threads = 1;                       // or multiprocessors
   const Algorithm* algorithm = nullptr;  // null where the forced algorithm refuses
   std::string reason;                    // "lowest cost", "forced", or the refusal
   std::vector<Candidate> candidates;     // in the order of the list
 };
 
-// All algorithms, the preferred first, the reference last.
-const std::vector<const Algorithm*>& algorithms();
+// All algorithms of a device, the preferred first, the reference last. Empty for a GPU where the
+// build (TORCHCONV_CUDA) has no kernels for it.
+const std::vector<const Algorithm*>& algorithms(Device device);
 
 struct Choice {
   const Algorithm* algorithm = nullptr;  // null where the forced one refuses
@@ -40,8 +41,8 @@ std::string refusal(const Problem& problem);
 // The same with every candidate's cost or refusal.
 Plan explain(const Problem& problem, int threads);
 
-// Forces an algorithm by name in this process from now on; "" frees the choice again. False where
-// no algorithm has that name. TORCHCONV_ALGORITHM in the environment sets the first value.
+// Forces an algorithm by name, on every device that has one of it, in this process from now on; ""
+// frees the choice again. False where no algorithm has that name. TORCHCONV_ALGORITHM in the environment sets the first value.
 bool force_algorithm(const std::string& name);
 std::string forced_algorithm();
 

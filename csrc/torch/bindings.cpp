@@ -10,6 +10,7 @@
 #include "micro/target.h"
 #include "plan/planner.h"
 #include "torch/checked.h"
+#include "torch/cuda.h"
 #include "torch/fast_call.h"
 #include "torch/precision.h"
 
@@ -35,14 +36,21 @@ struct PlanRecord {
   std::vector<Row> candidates;
 };
 
-std::vector<std::string> algorithm_names() {
+Device parse_device(const std::string& word) {
+  for (const Device device : {Device::cpu, Device::cuda})
+    if (word == name(device)) return device;
+  throw py::value_error("device must be 'cpu' or 'cuda', got '" + word + "'");
+}
+
+std::vector<std::string> algorithm_names(const std::string& device) {
   std::vector<std::string> names;
-  for (const Algorithm* algorithm : algorithms()) names.emplace_back(algorithm->name);
+  for (const Algorithm* algorithm : algorithms(parse_device(device)))
+    names.emplace_back(algorithm->name);
   return names;
 }
 
-double error_factor(const std::string& algorithm) {
-  for (const Algorithm* one : algorithms())
+double error_factor(const std::string& algorithm, const std::string& device) {
+  for (const Algorithm* one : algorithms(parse_device(device)))
     if (algorithm == one->name) return one->error_factor;
   throw py::value_error("no algorithm is named '" + algorithm + "'");
 }
@@ -57,7 +65,12 @@ Problem parse_problem(const std::string& line) {
 PlanRecord plan(const std::string& line, int threads) {
   Problem problem = parse_problem(line);
   problem.precise = wants_precise();
-  const Plan plan = explain(problem, threads > 0 ? threads : at::get_num_threads());
+  const bool on_gpu = problem.device == Device::cuda;
+  const Gpu gpu = on_gpu ? current_gpu() : Gpu();
+  if (on_gpu && problem.dtype == DType::float32) problem.tf32 = problem.tf32 || allows_tf32();
+  if (on_gpu && !problem.capability) problem.capability = uint8_t(gpu.capability);
+  if (threads <= 0) threads = on_gpu ? gpu.multiprocessors : at::get_num_threads();
+  const Plan plan = explain(problem, threads);
   PlanRecord record;
   record.problem = to_text(plan.problem);
   if (plan.algorithm) record.algorithm = plan.algorithm->name;
@@ -80,9 +93,10 @@ py::dict parse(const std::string& line) {
   return py::dict("result"_a = name(problem.result), "dtype"_a = name(problem.dtype),
                   "padding_mode"_a = name(problem.padding_mode), "flip"_a = problem.flip,
                   "bias"_a = problem.bias, "channels_last"_a = problem.channels_last,
-                  "batch"_a = problem.batch, "in_channels"_a = problem.in_channels,
-                  "out_channels"_a = problem.out_channels, "groups"_a = problem.groups,
-                  "input_size"_a = list(&Axis::input_size),
+                  "device"_a = name(problem.device), "tf32"_a = problem.tf32,
+                  "capability"_a = int(problem.capability), "batch"_a = problem.batch,
+                  "in_channels"_a = problem.in_channels, "out_channels"_a = problem.out_channels,
+                  "groups"_a = problem.groups, "input_size"_a = list(&Axis::input_size),
                   "kernel_size"_a = list(&Axis::kernel_size),
                   "output_size"_a = list(&Axis::output_size), "stride"_a = list(&Axis::stride),
                   "padding"_a = list(&Axis::padding), "dilation"_a = list(&Axis::dilation));
@@ -118,7 +132,11 @@ std::string check_call(const std::string& result, at::ScalarType dtype,
 void force(const std::string& name) {
   if (force_algorithm(name)) return;
   std::string known;
-  for (const std::string& one : algorithm_names()) known += (known.empty() ? "" : ", ") + one;
+  for (const char* device : {"cpu", "cuda"}) {
+    const std::vector<std::string> names = algorithm_names(device);
+    if (!names.empty()) known += (known.empty() ? "" : "; on ") + std::string(device) + ":";
+    for (const std::string& one : names) known += " " + one;
+  }
   throw py::value_error("no algorithm is named '" + name + "'; known: " + known);
 }
 
@@ -127,7 +145,8 @@ std::map<std::string, std::string> build_info() {
           {"compiler", __VERSION__},
           {"standard", std::to_string(__cplusplus)},
           {"openmp", std::to_string(_OPENMP)},
-          {"target", target_name()}};
+          {"target", target_name()},
+          {"cuda", cuda_version()}};
 }
 
 void bind_plan(py::module_& module) {
@@ -172,8 +191,8 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   using namespace torchconv;
   using namespace py::literals;
   bind_plan(module);
-  module.def("algorithms", &algorithm_names);
-  module.def("error_factor", &error_factor, "algorithm"_a);
+  module.def("algorithms", &algorithm_names, "device"_a = "cpu");
+  module.def("error_factor", &error_factor, "algorithm"_a, "device"_a = "cpu");
   module.def("set_highest_precision", &set_highest_precision, "highest"_a);
   module.def("highest_precision", &highest_precision);
   module.def("target", &target_name);

@@ -93,6 +93,7 @@ Problem checked_problem(const Arguments& arguments) {
   call.has_bias = arguments.bias.has_value();
   if (call.has_bias) call.bias = sizes(arguments.bias->sizes());
   Problem problem = checked_problem(call, arguments.result_size, arguments.geometry);
+  if (arguments.first.is_cuda()) problem.device = Device::cuda;
   problem.channels_last = arguments.first.stride(1) == 1 && arguments.first.stride(-1) != 1;
   return problem;
 }

@@ -1,6 +1,4 @@
 // The CPU kernels: tensors become views, the planner picks an algorithm, ATen's threads run it.
-//
-// Layouts are never copied: a View carries the strides of its tensor, whatever they are.
 #include <atomic>
 
 #include <ATen/EmptyTensor.h>
@@ -10,9 +8,8 @@
 #include <c10/core/alignment.h>
 
 #include "plan/planner.h"
-#include "torch/checked.h"
-#include "torch/ops.h"
 #include "torch/precision.h"
+#include "torch/run.h"
 
 namespace torchconv {
 namespace {
@@ -30,33 +27,6 @@ void parallel(int64_t tasks, int threads, const void* closure,
       for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;)
         body(closure, task, int(worker));
   });
-}
-
-// Views do not tell read from written. Reading through const_data_ptr keeps a copy-on-write tensor
-// unmaterialised; algorithms write the result alone.
-void* readable(const Tensor& tensor) { return const_cast<void*>(tensor.const_data_ptr()); }
-
-Operands operands(const Problem& problem, const Arguments& arguments, Tensor& result) {
-  const Tensor* tensors[3] = {};
-  void* data[3] = {};
-  const auto place = [&](Result which, const Tensor& tensor, void* elements) {
-    tensors[int(which)] = &tensor;
-    data[int(which)] = elements;
-  };
-  place(first_of(problem.result), arguments.first, readable(arguments.first));
-  place(second_of(problem.result), arguments.second, readable(arguments.second));
-  place(problem.result, result, result.mutable_data_ptr());
-
-  const auto view = [&](auto* make, Result which) {
-    return make(problem, data[int(which)], tensors[int(which)]->strides().data());
-  };
-  Operands operands;
-  operands.input = view(&input_view, Result::input);
-  operands.weight = view(&weight_view, Result::weight);
-  operands.output = view(&output_view, Result::output);
-  if (arguments.bias)
-    operands.bias = bias_view(problem, readable(*arguments.bias), arguments.bias->stride(0));
-  return operands;
 }
 
 constexpr int64_t kSmallScratch = 8 << 10;
@@ -78,21 +48,10 @@ void run(const Problem& problem, const Operands& operands) {
   choice.algorithm->run(problem, operands, context);
 }
 
-Tensor on_cpu(c10::DispatchKeySet keys, const Arguments& arguments);
-
-// complex32 is stored, never computed with: the work is done in complex64.
-Tensor in_complex64(c10::DispatchKeySet keys, const Arguments& arguments) {
-  OptionalTensor bias;
-  if (arguments.bias) bias = arguments.bias->to(at::kComplexFloat);
-  return on_cpu(keys, {arguments.result, arguments.first.to(at::kComplexFloat),
-                       arguments.second.to(at::kComplexFloat), bias, arguments.result_size,
-                       arguments.geometry})
-      .to(at::kComplexHalf);
-}
-
 Tensor on_cpu(c10::DispatchKeySet keys, const Arguments& arguments) {
   require_alike(arguments);
-  if (arguments.first.scalar_type() == at::kComplexHalf) return in_complex64(keys, arguments);
+  if (arguments.first.scalar_type() == at::kComplexHalf)
+    return in_complex64<on_cpu>(keys, arguments);
 
   Problem problem = checked_problem(arguments);
   problem.precise = wants_precise();

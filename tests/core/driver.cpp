@@ -3,6 +3,8 @@
 //
 //     driver [threads] [repetitions] [failures]  < lines
 //
+// A line with device=cuda asks for the algorithms of that device, built for the emulator
+// (tests/cuda/emulator.h), where "device memory" is memory; the reference is always the CPU's.
 // It stops after so many failures, if any number is given. The reference itself is held to what needs no oracle: the three operators are adjoint,
 // <conv(x, w), y> = <x, conv_input(y, w)> = <w, conv_weight(x, y)>.
 //
@@ -24,8 +26,14 @@
 #include "core/check.h"
 #include "core/half.h"
 #include "core/text.h"
-#include "micro/target.h"
 #include "plan/planner.h"
+#ifdef TORCHCONV_CUDA
+namespace torchconv {
+const char* target_name() { return "cuda, emulated"; }
+}  // namespace torchconv
+#else
+#include "micro/target.h"
+#endif
 
 using namespace torchconv;
 
@@ -179,6 +187,7 @@ Problem form_of(Problem p) {
   p.result = Result::output;
   p.dtype = DType::float64;
   p.bias = false;
+  p.device = Device::cpu;
   return p;
 }
 
@@ -217,7 +226,7 @@ int main(int argc, char** argv) {
       continue;
     }
     const std::string form = to_text(form_of(p));
-    if (form != adjoint && !is_adjoint(*algorithms().back(), p)) {
+    if (form != adjoint && !is_adjoint(*algorithms(Device::cpu).back(), p)) {
       std::printf("FAIL the reference is not adjoint: %s\n", to_text(p).c_str());
       ++failures;
     }
@@ -228,8 +237,8 @@ int main(int argc, char** argv) {
     fill(p, &expected.bias, 11);
     bool fenced;
     Tensors start = expected;
-    run(*algorithms().back(), p, &expected, 1, &fenced);
-    for (const Algorithm* algorithm : algorithms()) {
+    run(*algorithms(Device::cpu).back(), p, &expected, 1, &fenced);
+    for (const Algorithm* algorithm : algorithms(p.device)) {
       if (!algorithm->refuses(p).empty()) continue;
       Tensors actual = start;
       const double s = run(*algorithm, p, &actual, repetitions, &fenced);

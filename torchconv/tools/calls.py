@@ -34,11 +34,13 @@ class Tensors:
     output: Tensor  # stands for the gradient by output
 
 
-def tensors(workload: Workload, dtype: str, *, channels_last: bool = False) -> Tensors:
+def tensors(
+    workload: Workload, dtype: str, *, channels_last: bool = False, device: str = "cpu"
+) -> Tensors:
     generator = torch.Generator().manual_seed(0)
 
     def normal(size: tuple[int, ...]) -> Tensor:
-        tensor = torch.randn(size, dtype=getattr(torch, dtype), generator=generator)
+        tensor = torch.randn(size, dtype=getattr(torch, dtype), generator=generator).to(device)
         format = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.ndim)
         return tensor.to(memory_format=format) if channels_last and format else tensor
 

@@ -1,0 +1,65 @@
+// The seam between kernels and what runs them: nvcc and a GPU, or g++ and tests/cuda/emulator.h.
+//
+// A kernel source (.cu) is CUDA C++, with these in the place of what only nvcc can read:
+//
+//     launch(how, kernel, arguments...);          for  kernel<<<...>>>(arguments...)
+//     float* tile = dynamic_shared<float>();      for  extern __shared__ float tile[]
+//
+// and with csrc/cuda/micro/warp.h in the place of inline PTX. blockIdx and its kin, __syncthreads,
+// __syncwarp, __shfl_*_sync, __shared__ arrays, __launch_bounds__ and #pragma unroll work in both.
+// Everything that a kernel needs is an argument, by value: a Problem and Operands fit.
+#pragma once
+
+#include <cstdint>
+
+#include "core/arithmetic.h"
+
+#ifdef __CUDACC__
+#include <cuda_runtime.h>
+#elif !defined(TORCHCONV_EMULATOR)
+#error "kernels are compiled by nvcc, or by g++ -include tests/cuda/emulator.h"
+#endif
+
+namespace torchconv::cuda {
+
+constexpr int kWarp = 32;                    // threads
+constexpr int64_t kMostBlocks = 0x7fffffff;  // of gridDim.x; y and z reach 65535
+
+struct Launch {
+  dim3 blocks;
+  dim3 threads;
+  int64_t shared_bytes = 0;  // of dynamic_shared
+  void* stream = nullptr;
+};
+
+// Blocks of so many threads for a loop that strides over the grid, one element at a time: all
+// elements at once, or as many as keep every multiprocessor full (2048 threads) a few times over.
+inline int64_t grid_stride_blocks(int64_t elements, int threads, int multiprocessors) {
+  const int64_t wanted = ceil_div(elements, threads);
+  const int64_t most = int64_t(multiprocessors > 0 ? multiprocessors : 1) * (4 * 2048 / threads);
+  return wanted < most ? wanted : most;
+}
+
+#ifdef __CUDACC__
+
+// Puts a kernel on the stream. A failure stays with the CUDA runtime, where the caller of the
+// algorithm finds it (cudaGetLastError).
+template <typename... Parameters, typename... Arguments>
+void launch(const Launch& how, void (*kernel)(Parameters...), Arguments... arguments) {
+  if (how.shared_bytes > 48 << 10)  // more has to be asked for
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                         int(how.shared_bytes));
+  kernel<<<how.blocks, how.threads, size_t(how.shared_bytes),
+           static_cast<cudaStream_t>(how.stream)>>>(Parameters(arguments)...);
+}
+
+// The block's dynamic shared memory, from its first byte.
+template <typename T>
+__device__ T* dynamic_shared() {
+  extern __shared__ __align__(1024) unsigned char torchconv_dynamic_shared[];
+  return reinterpret_cast<T*>(torchconv_dynamic_shared);
+}
+
+#endif
+
+}  // namespace torchconv::cuda

@@ -1,0 +1,199 @@
+"""The CUDA kernels without a GPU: their sources compiled by g++, run by tests/cuda/emulator.h.
+
+The driver of tests/core runs every CUDA algorithm on every problem against the CPU's reference,
+with poisoned results and fenced buffers; a planted fault must turn it red. Where nvcc is, it
+compiles all sources too, for each architecture, without a warning.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from problems import PROBLEMS, RESULTS, line
+
+ROOT = Path(__file__).parent.parent
+CSRC = ROOT / "csrc"
+EMULATOR = ROOT / "tests" / "cuda"
+COMPILER = os.environ.get("CXX", "g++").split()
+KERNELS = sorted(CSRC.glob("cuda/**/*.cu"))
+WARP = EMULATOR / "warp.cu"
+# One dtype for each way a kernel may read and write: all the others are tested where they differ.
+ALL_DTYPES = (
+    "float32", "float64", "bfloat16", "float16", "complex64", "complex128",
+    "uint8", "int8", "int16", "int32", "int64",
+)  # fmt: skip
+DTYPES = ("float32", "float64", "bfloat16", "float16", "complex64")
+FEW = ("3x3", "stride_2", "grouped", "reflect", "replicate", "flip_3d_grouped", "empty_output")
+# Half a second of one core for a problem of this many multiply-adds, which shows nothing that the
+# small ones do not.
+MOST_WORK = 2e6
+
+pytestmark = pytest.mark.skipif(not shutil.which(COMPILER[0]), reason=f"no compiler {COMPILER[0]}")
+
+
+def work(problem: str) -> float:
+    """Products of a problem line without its padding, roughly."""
+
+    def product(key: str) -> int:
+        found = re.search(rf"\b{key}=(\d[\dx]*)", problem)
+        total = 1
+        for size in found[1].split("x") if found else ():
+            total *= int(size)
+        return total
+
+    ins, outs = (int(n) for n in re.search(r"channels=(\d+)>(\d+)", problem).groups())
+    scale = product("stride")
+    places = product("output") if " output=" in problem else product("input") / scale
+    return product("batch") * places * product("kernel") * ins * outs / product("groups")
+
+
+def lines(dtypes=DTYPES, names=tuple(PROBLEMS)) -> list[str]:
+    return [
+        f"{line(name, result, dtype)} device=cuda"
+        for name in names
+        if work(line(name)) <= MOST_WORK
+        for result in RESULTS
+        for dtype in dtypes
+    ]
+
+
+def compile_all(folder: Path, sources: list[tuple[Path, list[str]]], include: Path) -> list[Path]:
+    def compile_one(job: tuple[Path, list[str]]) -> Path:
+        source, flags = job
+        built = folder / (source.name + ".o")
+        command = [*COMPILER, "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", *flags]
+        command += [f"-I{include}", "-c", str(source), "-o", str(built)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return built
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(compile_one, sources))
+
+
+# The emulator changes stacks by longjmp, which fortified C libraries take for an error.
+EMULATED = ["-U_FORTIFY_SOURCE", "-include", str(EMULATOR / "emulator.h"), "-x", "c++"]
+HOST = ["-DTORCHCONV_CUDA", "-DTORCHCONV_ALGORITHMS(X)=X(reference)"]
+
+
+def link(objects: list[Path], program: Path) -> Path:
+    subprocess.run([COMPILER[-1], *objects, "-o", program, "-lpthread"], check=True)
+    return program
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory) -> list[Path]:
+    """What is no kernel: the core, the planner, the CPU's reference and the driver."""
+    sources = [*sorted(CSRC.glob("core/*.cpp")), CSRC / "plan" / "planner.cpp"]
+    sources += [CSRC / "algo" / "reference.cpp", ROOT / "tests" / "core" / "driver.cpp"]
+    folder = tmp_path_factory.mktemp("host")
+    return compile_all(folder, [(source, HOST) for source in sources], CSRC)
+
+
+@pytest.fixture(scope="module")
+def program(host, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("emulated")
+    kernels = compile_all(folder, [(source, EMULATED) for source in KERNELS], CSRC)
+    return link([*host, *kernels], folder / "driver")
+
+
+def drive(program: Path, problems: list[str], *, stop: bool = False) -> tuple[int, str]:
+    done = subprocess.run(
+        [program, "2", "1", *(["1"] if stop else [])],
+        input="\n".join(problems),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def assert_all_ran(output: str, problems: list[str]) -> None:
+    failed = [text for text in output.splitlines() if not text.startswith("ok")]
+    assert len(failed) == 1 and failed[0].endswith(", 0 failed"), failed[:20]
+    assert output.count("ok   reference") == len(problems)
+
+
+def test_every_problem(program):
+    problems = lines()
+    status, output = drive(program, problems)
+    assert_all_ran(output, problems)
+    assert status == 0
+
+
+def test_every_dtype(program):
+    problems = lines(ALL_DTYPES, FEW)
+    status, output = drive(program, problems)
+    assert_all_ran(output, problems)
+    assert status == 0
+
+
+# (file, what stands there, what is planted); in kernel sources or what they include.
+FAULTS = {
+    "side_forgotten": ("core/walk.h", "constexpr int kSides = 3;", "constexpr int kSides = 2;"),
+    "batch_forgotten": ("cuda/algo/reference.cu", "n * view.batch + g", "g"),
+    "tail_of_the_grid": ("cuda/algo/reference.cu", "element += step)", "element += elements)"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_turns_the_driver_red(host, fault, tmp_path):
+    file, before, after = FAULTS[fault]
+    csrc = tmp_path / "csrc"
+    shutil.copytree(CSRC, csrc)
+    text = (csrc / file).read_text()
+    assert text.count(before) == 1, f"the fault no longer fits {file}"
+    (csrc / file).write_text(text.replace(before, after))
+    touched = [s for s in KERNELS if file.startswith("core/") or s == CSRC / file]
+    rest = [s for s in KERNELS if s not in touched]
+    sources = [(csrc / s.relative_to(CSRC), EMULATED) for s in [*touched, *rest]]
+    program = link([*host, *compile_all(tmp_path, sources, csrc)], tmp_path / "driver")
+    status, output = drive(program, lines(("float32",)), stop=True)
+    assert status != 0, output[-2000:]
+
+
+@pytest.fixture(scope="module")
+def warp(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("warp")
+    return link(compile_all(folder, [(WARP, EMULATED)], CSRC), folder / "warp")
+
+
+def test_the_emulated_warp_is_as_the_ptx_isa_says(warp):
+    done = subprocess.run([warp], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "0 failed", done.stdout
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    {
+        "stuck": "a block is stuck",
+        "early_exit": "a block is stuck",
+        "diverged": "lanes of a warp meet at different operations",
+        "fence": "a block wrote outside its shared memory",
+        "misaligned": "a shared address is not aligned",
+        "threads": "too many threads",
+        "empty": "an empty launch",
+    }.items(),
+)
+def test_the_emulator_refuses_what_a_gpu_would_hang_or_fail_on(warp, wrong, sentence):
+    done = subprocess.run([warp, wrong], capture_output=True, text=True, check=False)
+    assert done.returncode == 3 and sentence in done.stdout, done.stdout
+
+
+NVCC = shutil.which("nvcc")
+
+
+@pytest.mark.skipif(not NVCC, reason="no nvcc")
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90a"])
+@pytest.mark.parametrize("source", [*KERNELS, WARP], ids=lambda p: p.name)
+def test_nvcc_compiles_without_a_warning(source, architecture, tmp_path):
+    """C++17, which is what the oldest torch compiles as."""
+    command = [NVCC, "-std=c++17", "-O3", "-Werror", "all-warnings", f"-arch={architecture}"]
+    command += [f"-I{CSRC}", "-c", str(source), "-o", str(tmp_path / "object.o")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
