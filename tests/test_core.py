@@ -181,6 +181,11 @@ FAULTS = {
         "std::fill(to + inside",
         "std::fill(to + count",
     ),
+    "kept_made_again": (
+        "algo/winograd/forward.cpp",
+        "context.filled ? 0 : numbers",
+        "numbers",
+    ),
     "fold_replaces": ("core/relabel.cpp", "p.accumulate = number >= used;", ""),
     "gaps_left": ("core/relabel.cpp", "!= x.stride) return true;", "!= x.stride) return false;"),
     "straightened_twice": ("core/relabel.cpp", "x.dilation = -x.dilation;", ""),

@@ -110,7 +110,7 @@ def test_a_plan_shows_itself_in_a_notebook() -> None:
     shown = plan(LINES[0])
     text = shown._repr_html_()
     assert text.count("<tr>") == 1 + len(shown.candidates)
-    assert text.count("font-weight:bold") == 5 and "channels=4&gt;6" in text
+    assert text.count("font-weight:bold") == 6 and "channels=4&gt;6" in text
     with testing.algorithm("direct"):
         refused = plan("output float32 channels=20000>2 input=9 kernel=3")
     assert refused.algorithm is None

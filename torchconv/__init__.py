@@ -15,6 +15,7 @@ from torchconv.functional import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from torchconv.kept import get_kept_weights, set_kept_weights
 from torchconv.modules import (
     Conv1d,
     Conv2d,
@@ -43,11 +44,13 @@ __all__ = [
     "conv_transpose3d",
     "convert",
     "explain",
+    "get_kept_weights",
     "get_precision",
     "kernels",
     "num_parameters",
     "output_size",
     "patch",
+    "set_kept_weights",
     "set_precision",
     "trace_shapes",
 ]

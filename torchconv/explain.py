@@ -1,8 +1,9 @@
 """What would run, and why: the plan of a call, without running it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
+from torch.nn import Parameter
 
 from torchconv import _C, _tables
 from torchconv.arguments import (
@@ -15,8 +16,8 @@ from torchconv.arguments import (
 )
 
 RESULTS = ("output", "input", "weight")
-HEAD = ("", "algorithm", "cost", "scratch", "")
-RIGHT = (2, 3)  # columns of numbers
+HEAD = ("", "algorithm", "cost", "scratch", "kept", "")
+RIGHT = (2, 3, 4)  # columns of numbers
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Candidate:
     refusal: str  # empty where it could run
     cost_s: float
     scratch_bytes: int
+    kept_bytes: int  # of the weight, from its second use on; 0 where nothing is kept
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,20 @@ class Plan:
     reason: str
     threads: int
     candidates: tuple[Candidate, ...]
+    weight_is_kept: bool = False  # this very weight, unchanged: the call would not prepare it again
 
     def _rows(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []
         for candidate in self.candidates:
             chosen = candidate.name == self.algorithm
             cost, scratch = _seconds(candidate.cost_s), _bytes(candidate.scratch_bytes)
+            kept = _bytes(candidate.kept_bytes)
             note = f"chosen: {self.reason}" if chosen else ""
+            if chosen and self.weight_is_kept:
+                note += "; weight is kept"
             if candidate.refusal:
-                cost, scratch, note = "-", "-", f"refused: {candidate.refusal}"
-            rows.append(("*" if chosen else "", candidate.name, cost, scratch, note))
+                cost, scratch, kept, note = "-", "-", "-", f"refused: {candidate.refusal}"
+            rows.append(("*" if chosen else "", candidate.name, cost, scratch, kept, note))
         return rows
 
     def _title(self) -> str:
@@ -79,7 +85,8 @@ def plan(line: str, threads: int = 0) -> Plan:
     """The plan of a problem line; threads 0 means all, of the CPU or of the GPU."""
     raw = _C.plan(line, threads)
     candidates = tuple(
-        Candidate(c.name, c.refusal, c.cost_s, c.scratch_bytes) for c in raw.candidates
+        Candidate(c.name, c.refusal, c.cost_s, c.scratch_bytes, c.kept_bytes)
+        for c in raw.candidates
     )
     return Plan(raw.problem, raw.algorithm, raw.reason, raw.threads, candidates)
 
@@ -102,7 +109,8 @@ def explain(
 ) -> Plan:
     """The plan of a convolution: the algorithm that would run, its cost, and the others' reasons.
 
-    Nothing is computed; only shapes and dtypes are read, so meta tensors do.
+    Nothing is computed; only shapes and dtypes are read, so meta tensors do. A weight that is kept
+    (see `torchconv.set_kept_weights`) is compared with what it was.
 
     Args:
         input, weight, bias, stride, padding, dilation, groups, mode, padding_mode: as in
@@ -155,4 +163,7 @@ def explain(
         result = {"output": "input", "input": "output", "weight": "weight"}[result]
     layout = ["channels_last=1"] if input.stride(1) == 1 and input.stride(-1) != 1 else []
     device = ["device=cuda"] if input.device.type == "cuda" else []
-    return plan(" ".join([result, *line.split(" ")[1:], *layout, *device]), threads)
+    made = plan(" ".join([result, *line.split(" ")[1:], *layout, *device]), threads)
+    plain = type(weight) in (Tensor, Parameter) and weight.device.type == "cpu"
+    kept = made.algorithm is not None and plain and _C.is_kept(made.problem, weight)
+    return replace(made, weight_is_kept=kept)

@@ -9,11 +9,22 @@
 
 namespace torchconv {
 
+// What an algorithm makes of a weight alone, and may find again when the weight is the same: packed
+// or transformed taps. It depends on the problem, but neither on the batch nor on the threads.
+struct Kept {
+  int64_t bytes = 0;    // 0: nothing is kept
+  uint64_t layout = 0;  // with one layout, problems of one result keep the same of one weight
+};
+
 // What a run is given from outside: workers and memory. Core code starts no thread and allocates
 // nothing by itself.
 struct Context {
   int threads = 1;          // on a GPU: its multiprocessors
   void* scratch = nullptr;  // scratch_bytes(problem, threads) bytes, 64-byte aligned, unset
+  // kept(problem).bytes bytes, 64-byte aligned, or null. The run fills them if they are not `filled`
+  // and reads the weight no more if they are. The bits of the result are the same three times.
+  void* kept = nullptr;
+  bool filled = false;
 
   // Calls body(closure, task, worker) for every task in [0, tasks), in any order, on at most
   // `threads` workers; no two calls with one worker number overlap. Returns when all are done.
@@ -54,6 +65,7 @@ struct Algorithm {
   // tiles. An error is at most this many eps times the largest sum of |x| |w| in its channel, and,
   // like NaN, may come from anything in the element's tile.
   double error_factor = 1;
+  Kept (*kept)(const Problem& problem) = nullptr;  // null: never anything
 };
 
 }  // namespace torchconv

@@ -44,6 +44,10 @@ std::string refusal_of(const Algorithm& algorithm, const Problem& problem) {
   return algorithm.refuses(problem);
 }
 
+Kept kept_by(const Algorithm& algorithm, const Problem& problem) {
+  return algorithm.kept ? algorithm.kept(problem) : Kept{};
+}
+
 const Algorithm* find_best(const Problem& problem, const char* forced_name) {
   if (forced_name) {
     const Algorithm* algorithm = find(forced_name, problem.device);
@@ -62,7 +66,7 @@ const Algorithm* find_best(const Problem& problem, const char* forced_name) {
 }
 
 // A choice with everything it was made of.
-struct Kept {
+struct LastChoice {
   Problem problem;
   int threads = 0;
   const char* forced = nullptr;
@@ -70,7 +74,7 @@ struct Kept {
 };
 
 // A network has some dozens of layers, with three results each.
-constexpr size_t kKept = 256;
+constexpr size_t kLastChoices = 256;
 
 size_t place(const Problem& problem) {
   uint64_t hash =
@@ -87,7 +91,7 @@ size_t place(const Problem& problem) {
     mix(problem.axis[a].kernel_size);
     mix(problem.axis[a].output_size);
   }
-  return hash % kKept;
+  return hash % kLastChoices;
 }
 
 }  // namespace
@@ -108,13 +112,16 @@ const std::vector<const Algorithm*>& algorithms(Device device) {
 }
 
 Choice choose(const Problem& problem, int threads) {
-  static thread_local std::vector<Kept> kept(kKept);
-  Kept& last = kept[place(problem)];
+  static thread_local std::vector<LastChoice> choices(kLastChoices);
+  LastChoice& last = choices[place(problem)];
   const char* forced_name = forced();
   if (last.threads == threads && last.forced == forced_name && last.problem == problem)
     return last.choice;
-  Choice choice{find_best(problem, forced_name), 0};
-  if (choice.algorithm) choice.scratch_bytes = choice.algorithm->scratch_bytes(problem, threads);
+  Choice choice{find_best(problem, forced_name), 0, {}};
+  if (choice.algorithm) {
+    choice.scratch_bytes = choice.algorithm->scratch_bytes(problem, threads);
+    choice.kept = kept_by(*choice.algorithm, problem);
+  }
   last = {problem, threads, forced_name, choice};
   return choice;
 }
@@ -138,12 +145,13 @@ Plan explain(const Problem& problem, int threads) {
   plan.algorithm = find_best(problem, forced_name);
   plan.reason = !plan.algorithm ? refusal(problem) : forced_name ? "forced" : "lowest cost";
   for (const Algorithm* algorithm : algorithms(problem.device)) {
-    Candidate candidate{algorithm, refusal_of(*algorithm, problem), 0, 0};
+    Candidate candidate{algorithm, refusal_of(*algorithm, problem), 0, 0, {}};
     if (forced_name && algorithm == find(forced_name, problem.device))
       candidate.refusal = algorithm->refuses(problem);
     if (candidate.refusal.empty()) {
       candidate.cost_s = algorithm->cost(problem);
       candidate.scratch_bytes = algorithm->scratch_bytes(problem, threads);
+      candidate.kept = kept_by(*algorithm, problem);
     }
     plan.candidates.push_back(candidate);
   }

@@ -13,6 +13,7 @@ struct Candidate {
   std::string refusal;  // empty: it could run
   double cost_s = 0;
   int64_t scratch_bytes = 0;
+  Kept kept;
 };
 
 struct Plan {
@@ -30,6 +31,7 @@ const std::vector<const Algorithm*>& algorithms(Device device);
 struct Choice {
   const Algorithm* algorithm = nullptr;  // null where the forced one refuses
   int64_t scratch_bytes = 0;
+  Kept kept;
 };
 
 // What would run. Kept, for the problems that this thread met last.

@@ -12,6 +12,7 @@
 #include "torch/checked.h"
 #include "torch/cuda.h"
 #include "torch/fast_call.h"
+#include "torch/kept.h"
 #include "torch/precision.h"
 
 namespace py = pybind11;
@@ -28,6 +29,7 @@ struct PlanRecord {
     std::string name, refusal;
     double cost_s = 0;
     int64_t scratch_bytes = 0;
+    int64_t kept_bytes = 0;
   };
   std::string problem;
   std::optional<std::string> algorithm;
@@ -77,9 +79,16 @@ PlanRecord plan(const std::string& line, int threads) {
   record.reason = plan.reason;
   record.threads = plan.threads;
   for (const Candidate& candidate : plan.candidates)
-    record.candidates.push_back(
-        {candidate.algorithm->name, candidate.refusal, candidate.cost_s, candidate.scratch_bytes});
+    record.candidates.push_back({candidate.algorithm->name, candidate.refusal, candidate.cost_s,
+                                 candidate.scratch_bytes, kept_bytes(candidate.kept, problem)});
   return record;
+}
+
+// Whether the call of a problem line would find this weight prepared.
+bool is_kept_in(const std::string& line, const at::Tensor& weight) {
+  Problem problem = parse_problem(line);
+  problem.precise = wants_precise();
+  return is_kept(choose(problem, at::get_num_threads()), problem, weight);
 }
 
 py::dict parse(const std::string& line) {
@@ -156,13 +165,15 @@ void bind_plan(py::module_& module) {
       .def_readonly("refusal", &Row::refusal)
       .def_readonly("cost_s", &Row::cost_s)
       .def_readonly("scratch_bytes", &Row::scratch_bytes)
+      .def_readonly("kept_bytes", &Row::kept_bytes)
       .def(py::pickle(
           [](const Row& row) {
-            return py::make_tuple(row.name, row.refusal, row.cost_s, row.scratch_bytes);
+            return py::make_tuple(row.name, row.refusal, row.cost_s, row.scratch_bytes,
+                                  row.kept_bytes);
           },
           [](const py::tuple& state) {
             return Row{state[0].cast<std::string>(), state[1].cast<std::string>(),
-                       state[2].cast<double>(), state[3].cast<int64_t>()};
+                       state[2].cast<double>(), state[3].cast<int64_t>(), state[4].cast<int64_t>()};
           }));
 
   using Record = PlanRecord;
@@ -195,6 +206,13 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("error_factor", &error_factor, "algorithm"_a, "device"_a = "cpu");
   module.def("set_highest_precision", &set_highest_precision, "highest"_a);
   module.def("highest_precision", &highest_precision);
+  module.def("set_kept_limit", &set_kept_limit, "bytes"_a,
+             py::call_guard<py::gil_scoped_release>());
+  module.def("kept_state", [] {
+    const KeptState state = kept_state();
+    return std::tuple(state.limit_bytes, state.bytes, state.weights);
+  });
+  module.def("is_kept", &is_kept_in, "line"_a, "weight"_a);
   module.def("target", &target_name);
   module.def("build_info", &build_info);
   module.def("check", &check_call, "result"_a, "dtype"_a, py::kw_only(), "input"_a, "weight"_a,

@@ -8,6 +8,7 @@
 #include <c10/core/alignment.h>
 
 #include "plan/planner.h"
+#include "torch/kept.h"
 #include "torch/precision.h"
 #include "torch/run.h"
 
@@ -31,7 +32,7 @@ void parallel(int64_t tasks, int threads, const void* closure,
 
 constexpr int64_t kSmallScratch = 8 << 10;
 
-void run(const Problem& problem, const Operands& operands) {
+void run(const Problem& problem, Operands operands, const Tensor& second) {
   Context context;
   context.threads = at::in_parallel_region() ? 1 : at::get_num_threads();
   context.parallel = &parallel;
@@ -45,7 +46,10 @@ void run(const Problem& problem, const Operands& operands) {
     scratch = c10::GetCPUAllocator()->allocate(size_t(choice.scratch_bytes));
     context.scratch = scratch.get();
   }
+  KeptWeight kept;
+  if (choice.kept.bytes > 0) kept.look_up(choice, problem, second, &operands, &context);
   choice.algorithm->run(problem, operands, context);
+  kept.commit();
 }
 
 Tensor on_cpu(c10::DispatchKeySet keys, const Arguments& arguments) {
@@ -60,7 +64,7 @@ Tensor on_cpu(c10::DispatchKeySet keys, const Arguments& arguments) {
   Tensor result =
       at::detail::empty_cpu(result_size(problem), arguments.first.scalar_type(),
                             /*pin_memory=*/false, result_format(arguments.first, arguments.second));
-  if (result.numel() > 0) run(problem, operands(problem, arguments, result));
+  if (result.numel() > 0) run(problem, operands(problem, arguments, result), arguments.second);
   return result;
 }
 

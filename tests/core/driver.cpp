@@ -127,13 +127,18 @@ Operands views(const Problem& p, Tensors* t) {
   return o;
 }
 
+unsigned char* aligned(unsigned char* at) { return at + (64 - uintptr_t(at) % 64) % 64; }
+
 // Seconds of the fastest repetition; the result is left in the tensors.
-double run(const Algorithm& algorithm, const Problem& p, Tensors* tensors, int repetitions, bool* fenced) {
+double run(const Algorithm& algorithm, const Problem& p, Tensors* tensors, int repetitions, bool* fenced,
+           unsigned char* kept = nullptr, bool filled = false) {
   const int64_t bytes = algorithm.scratch_bytes(p, worker_count);
   Fenced scratch(bytes + 64);
   Context context;
   context.threads = worker_count;
-  context.scratch = scratch.data() + (64 - uintptr_t(scratch.data()) % 64) % 64;
+  context.scratch = aligned(scratch.data());
+  context.kept = kept;
+  context.filled = filled;
   context.parallel = parallel;
   double best_s = 1e30;
   for (int i = 0; i < repetitions; ++i) {
@@ -144,6 +149,30 @@ double run(const Algorithm& algorithm, const Problem& p, Tensors* tensors, int r
   }
   *fenced = scratch.intact() && tensors->intact();
   return best_s;
+}
+
+// What is kept of a weight is the same for another batch and other threads: it is filled by a run
+// with both, then read by one that finds its weight poisoned and must make the same bits as ever.
+bool keeps(const Algorithm& algorithm, const Problem& p, const Tensors& start, const Tensors& done) {
+  Problem other = p;
+  other.batch += 2;
+  const Kept kept = algorithm.kept ? algorithm.kept(p) : Kept{}, of_other = algorithm.kept ? algorithm.kept(other) : Kept{};
+  if (p.batch > 0 && (kept.bytes != of_other.bytes || kept.layout != of_other.layout)) return false;
+  if (kept.bytes == 0 || p.batch == 0) return true;
+  Fenced memory(kept.bytes + 64);
+  Tensors filling(other), using_it = start;
+  fill(other, &filling.input, 5);
+  fill(other, &filling.output, 6);
+  filling.weight = start.weight;
+  bool fenced, fenced_too;
+  const int threads = worker_count;
+  worker_count += 2;
+  run(algorithm, other, &filling, 1, &fenced, aligned(memory.data()), false);
+  worker_count = threads;
+  std::fill_n(using_it.weight.data(), using_it.weight.size(), kPoison);
+  run(algorithm, p, &using_it, 1, &fenced_too, aligned(memory.data()), true);
+  return fenced && fenced_too && memory.intact() &&
+         using_it.of(p.result).bytes == const_cast<Tensors&>(done).of(p.result).bytes;
 }
 
 double value(DType dtype, const unsigned char* at) {
@@ -243,10 +272,11 @@ int main(int argc, char** argv) {
       Tensors actual = start;
       const double s = run(*algorithm, p, &actual, repetitions, &fenced);
       const bool equal = agree(*algorithm, p, actual.of(p.result), expected.of(p.result));
-      failures += !equal || !fenced;
-      std::printf("%s %-9s %9.3f ms %7.1f GFLOP/s %s%s\n", equal && fenced ? "ok  " : "FAIL",
+      const bool kept = keeps(*algorithm, p, start, actual);
+      failures += !equal || !fenced || !kept;
+      std::printf("%s %-9s %9.3f ms %7.1f GFLOP/s %s%s%s\n", equal && fenced && kept ? "ok  " : "FAIL",
                   algorithm->name, 1e3 * s, 2e-9 * p.multiply_adds() / s, to_text(p).c_str(),
-                  fenced ? "" : " (wrote outside its buffers)");
+                  fenced ? "" : " (wrote outside its buffers)", kept ? "" : " (kept a wrong weight)");
     }
   }
   std::printf("%s, %d failed\n", target_name(), failures);

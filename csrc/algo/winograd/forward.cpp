@@ -163,8 +163,7 @@ struct Forward {
                             plan.strip);
   }
 
-  // One block of tiles by the strips of task `number` of all groups'; `first_strip` is where the
-  // pass begins.
+  // One block of tiles by the strips of task `number` of all groups'.
   void task(int64_t number, int64_t block, const float* task_weights, const Worker& worker) const {
     const int64_t g = number / plan.tasks_per_group;
     const int64_t first = block * plan.tiles_per_block;
@@ -188,33 +187,40 @@ struct Forward {
 void run_forward(Problem p, Operands operands, const Context& context) {
   if (writes_nothing(p)) return;
   simplify(&p, &operands);
-  const Plan plan(p, context.threads);
+  Plan plan(p, context.threads);
   Arena arena{static_cast<char*>(context.scratch)};
-  float* const weights = arena.take<float>(plan.weights_elements());
+  float* weights = arena.take<float>(plan.weights_elements());
+  const int64_t all = p.groups * plan.tasks_per_group;
+  if (context.kept) {  // has room for all of them
+    weights = static_cast<float*>(context.kept);
+    plan.tasks_per_pass = all;
+  }
   const Forward forward(p, operands, plan, weights);
   const int64_t apart = worker_bytes(plan);
   const auto worker_of = [&](int worker) {
     Arena own{arena.base + arena.used + worker * apart};
     return Worker(plan, &own);
   };
-  const int64_t all = p.groups * plan.tasks_per_group;
-  const int64_t task_elements = plan.strips_per_task * plan.strip_elements();
   const int64_t channel_blocks = ceil_div(plan.depth, plan.lanes);
   for (int64_t pass = 0; pass < all; pass += plan.tasks_per_pass) {
     const int64_t numbers = std::min(plan.tasks_per_pass, all - pass);
-    const int64_t strips = numbers * plan.strips_per_task;
+    // Where the strips of a task lie: one after the other, however tasks divide them.
+    const auto task_weights = [&](int64_t number) {
+      return weights + (plan.first_strip(number) - plan.first_strip(pass)) * plan.strip_elements();
+    };
+    const int64_t strips = context.filled ? 0 : numbers * plan.strips_per_task;
     for_each_task<float>(context, strips * channel_blocks, plan.workers, [&](int64_t t, int w) {
       const int64_t number = pass + t / channel_blocks / plan.strips_per_task;
-      const int64_t s = t / channel_blocks % plan.strips_per_task +
-                        number % plan.tasks_per_group * plan.strips_per_task;
+      const int64_t in_task = t / channel_blocks % plan.strips_per_task;
+      const int64_t s = in_task + number % plan.tasks_per_group * plan.strips_per_task;
       if (s < plan.strips)
         forward.transform_weights(number / plan.tasks_per_group, s, t % channel_blocks * plan.lanes,
-                                  weights + t / channel_blocks * plan.strip_elements(),
+                                  task_weights(number) + in_task * plan.strip_elements(),
                                   worker_of(w));
     });
     for_each_task<float>(context, numbers * plan.tile_blocks, plan.workers, [&](int64_t t, int w) {
-      const int64_t n = t / plan.tile_blocks;
-      forward.task(pass + n, t % plan.tile_blocks, weights + n * task_elements, worker_of(w));
+      const int64_t number = pass + t / plan.tile_blocks;
+      forward.task(number, t % plan.tile_blocks, task_weights(number), worker_of(w));
     });
   }
 }
@@ -228,6 +234,14 @@ int64_t forward_scratch(const Problem& problem, int threads) {
   Arena arena{nullptr};
   arena.take<float>(plan.weights_elements());
   return arena.used + plan.workers * worker_bytes(plan);
+}
+
+Kept forward_kept(const Problem& p) {
+  if (writes_nothing(p)) return {};
+  const Plan plan(p, /*threads=*/1);
+  Kept kept{p.groups * plan.strips * plan.strip_elements() * int64_t(sizeof(float)), 0};
+  for (int a = 0; a < p.axes; ++a) kept.layout = kept.layout * kTiles + uint64_t(plan.axis[a].tile);
+  return kept;
 }
 
 }  // namespace torchconv::winograd_detail

@@ -49,6 +49,10 @@ struct Plan : Tiling {
 
   Plan(const Problem& p, int threads);
   int64_t strip_begin(int64_t s) const { return vectors * s / strips * lanes; }
+  // Of all groups' strips, the first that belongs to a task.
+  int64_t first_strip(int64_t task) const {
+    return task / tasks_per_group * strips + task % tasks_per_group * strips_per_task;
+  }
   int64_t strip_elements() const { return points * weight_plane; }
   int64_t weights_elements() const { return tasks_per_pass * strips_per_task * strip_elements(); }
   int64_t position(int64_t tile, int64_t channel) const {  // of a vector of the transformed input
@@ -123,6 +127,7 @@ int64_t worker_bytes(const Plan& plan);
 
 void run_forward(Problem problem, Operands operands, const Context& context);
 int64_t forward_scratch(const Problem& problem, int threads);
+Kept forward_kept(const Problem& problem);
 
 // By weight, which has a plan and workers of its own.
 void run_weight(Problem problem, Operands operands, const Context& context);

@@ -84,6 +84,17 @@ int64_t scratch_bytes(const Problem& p, int threads) {
   return largest(p, [&](const Problem& forward) { return forward_scratch(forward, threads); });
 }
 
+// The transformed weights of a result that is one forward problem. (Folds of the padding by input are
+// many, which share the weight but not its taps.)
+Kept kept(const Problem& p) {
+  Kept of_forward;
+  int forwards = 0;
+  for_each_forward(p, Operands{}, [&](const Problem& forward, const Operands&) {
+    if (forwards++ == 0) of_forward = forward_kept(forward);
+  });
+  return forwards == 1 ? of_forward : Kept{};
+}
+
 void run(const Problem& p, const Operands& operands, const Context& context) {
   if (p.result == Result::weight) return run_weight(p, operands, context);
   for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {
@@ -94,6 +105,6 @@ void run(const Problem& p, const Operands& operands, const Context& context) {
 }  // namespace
 
 extern const Algorithm winograd;
-const Algorithm winograd = {"winograd", refuses, cost, scratch_bytes, run, kErrorFactor};
+const Algorithm winograd = {"winograd", refuses, cost, scratch_bytes, run, kErrorFactor, kept};
 
 }  // namespace torchconv
