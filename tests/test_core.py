@@ -19,6 +19,13 @@ DTYPES = (
 )  # fmt: skip
 TARGETS = ("avx512_bf16", "avx512", "avx2", "baseline")
 LINES = [line(name, result, dtype) for name in PROBLEMS for result in RESULTS for dtype in DTYPES]
+# As an output is stored: in lines, columns, strided, in parts of a vector, in place.
+LINES += [
+    f"{line(name, 'output', dtype)} activation=relu"
+    for name in ("1x1", "3x3", "1d", "stride_2", "grouped", "depthwise", "tiles_of_8_9", "tiles_1d",
+                 "last_bands", "last_phases", "deep")
+    for dtype in ("float32", "float64", "bfloat16", "float16")
+]  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not shutil.which(COMPILER), reason=f"no compiler {COMPILER}")
 

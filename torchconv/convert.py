@@ -1,12 +1,13 @@
 """Moves an existing model onto torchconv."""
 
-from typing import TypeVar
+from typing import Literal, TypeVar, cast, overload
 
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
 from torchconv import modules
+from torchconv.inference import check_evaluating, fuse, unfuse
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -20,21 +21,33 @@ _OURS: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def convert(module: Model) -> Model:
+@overload
+def convert(module: Model, *, inference: Literal[False] = False) -> Model: ...
+@overload
+def convert(module: nn.Module, *, inference: Literal[True]) -> nn.Module: ...
+def convert(module: Model, *, inference: bool = False) -> Model | nn.Module:
     """Makes every `torch.nn` convolution in a model one of torchconv's, in place.
 
     Our layers are torch.nn's with another forward, so the module object stays and only its class
     changes: parameters, buffers, hooks, parametrizations, names, training flags and modules used in
     two places are all kept. Layers whose class is the user's own subclass are left as they are.
 
+    For inference, a second model is made beside the given one, which stays as it is: batch norms
+    are folded into the weights before them, and a ReLU, SiLU or GELU that follows is computed as
+    the convolution stores its output. Results are those of the given model within rounding.
+
     Args:
         module: the model, or a convolution itself.
+        inference: whether to make that second model. To undo it, convert it once more without:
+            that gives the first one back. Default: False
 
     Returns:
-        The same object.
+        The same object; with `inference`, the second model, which shares the parameters that
+        folding leaves alone.
 
     Raises:
-        ValueError: a lazy convolution has no parameters yet; nothing is changed then.
+        ValueError: a lazy convolution has no parameters yet, or, with `inference`, a batch norm is
+            in training mode; nothing is changed then.
 
     >>> import torch, torchconv
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
@@ -42,13 +55,22 @@ def convert(module: Model) -> Model:
     True
     >>> isinstance(model[0], torchconv.Conv2d)
     True
+    >>> fused = torchconv.convert(model.eval(), inference=True)
+    >>> fused
+    X
+    >>> torchconv.convert(fused) is model
+    True
     """
+    module = cast(Model, unfuse(module))
     for name, child in module.named_modules():
         if isinstance(child, LazyModuleMixin) and isinstance(child, tuple(_OURS)):
             raise ValueError(
                 f"convert: {name or 'the module'} is a {type(child).__name__} without parameters "
                 "yet; run the model once, then convert it"
             )
+    if inference:
+        check_evaluating(module)
+        return fuse(module)
     for child in module.modules():
         cls = type(child)
         if cls in _OURS:

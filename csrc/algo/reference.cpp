@@ -6,6 +6,7 @@
 // Floats are summed in double and rounded once, integers modulo 2^64. The other two results come
 // from relabelling (core/relabel.h). It is the truth for all tests and the last resort.
 #include <algorithm>
+#include <cmath>
 #include <complex>
 #include <type_traits>
 
@@ -42,6 +43,21 @@ void write<BFloat16>(void* data, int64_t offset, double sum) {
 template <>
 void write<Float16>(void* data, int64_t offset, double sum) {
   static_cast<Float16*>(data)[offset] = Float16::from(float(sum));
+}
+
+// Complex numbers and integers have none.
+template <typename Any>
+Any activated(Any sum, Activation) {
+  return sum;
+}
+double activated(double sum, Activation activation) {
+  switch (activation) {
+    case Activation::relu: return sum < 0 ? 0 : sum;
+    case Activation::silu: return sum / (1 + std::exp(-sum));
+    case Activation::gelu: return sum * 0.5 * std::erfc(sum * -0.70710678118654752);
+    case Activation::none: break;
+  }
+  return sum;
 }
 
 // The next index in row-major order over axes [first, axes); false after the last.
@@ -98,7 +114,7 @@ void forward(const Problem& p, const Operands& operands, const Context& context)
         } while (next(t, p, 0, &Axis::kernel_size));
       for (int a = 0; a < p.axes; ++a) y += o[a] * output.axis[a];
       if (operands.accumulate) sum += read<T>(output.data, y);
-      write<T>(output.data, y, sum);
+      write<T>(output.data, y, activated(sum, p.activation));
     } while (next(o, p, 1, &Axis::output_size));
   });
 }

@@ -185,6 +185,10 @@ bool too_many_elements(const Problem& p, int64_t outer, int64_t inner, int64_t A
 
 std::string check_all(const Call& call, Problem* p) {
   std::string wrong = check_lists(call);
+  if (wrong.empty() && call.activation != Activation::none &&
+      (is_integer(call.dtype) || is_complex(call.dtype)))
+    return std::string("activation ") + name(call.activation) +
+           " needs a real floating dtype, got " + name(call.dtype);
   if (wrong.empty()) wrong = check_ranks(call);
   if (wrong.empty()) wrong = check_channels(call, p);
   if (!wrong.empty()) return wrong;
@@ -207,6 +211,7 @@ std::string check(const Call& call, Problem* problem) {
   problem->result = call.result;
   problem->dtype = call.dtype;
   problem->padding_mode = call.padding_mode;
+  problem->activation = call.activation;
   problem->flip = call.flip;
   problem->bias = call.has_bias;
   problem->axes = int(call.stride.count);
@@ -216,6 +221,7 @@ std::string check(const Call& call, Problem* problem) {
 
 namespace {
 const char* const kModes[] = {"zeros", "reflect", "replicate", "circular"};
+const char* const kActivations[] = {"none", "relu", "silu", "gelu"};
 const char* const kResults[] = {"output", "input", "weight"};
 const char* const kDevices[] = {"cpu", "cuda"};
 const char* const kDTypes[] = {"float32",   "float64",    "bfloat16", "float16",
@@ -226,15 +232,23 @@ const char* const kDTypes[] = {"float32",   "float64",    "bfloat16", "float16",
 const char* name(PaddingMode mode) { return kModes[int(mode)]; }
 const char* name(Result result) { return kResults[int(result)]; }
 const char* name(Device device) { return kDevices[int(device)]; }
+const char* name(Activation activation) { return kActivations[int(activation)]; }
 const char* name(DType dtype) { return kDTypes[int(dtype)]; }
 
-bool parse_padding_mode(const char* word, int64_t length, PaddingMode* mode) {
+template <typename Enum>
+static bool parse(const char* const (&words)[4], const char* word, int64_t length, Enum* value) {
   for (int i = 0; i < 4; ++i)
-    if (int64_t(std::strlen(kModes[i])) == length && std::memcmp(kModes[i], word, length) == 0) {
-      *mode = PaddingMode(i);
+    if (int64_t(std::strlen(words[i])) == length && std::memcmp(words[i], word, length) == 0) {
+      *value = Enum(i);
       return true;
     }
   return false;
+}
+bool parse_padding_mode(const char* word, int64_t length, PaddingMode* mode) {
+  return parse(kModes, word, length, mode);
+}
+bool parse_activation(const char* word, int64_t length, Activation* activation) {
+  return parse(kActivations, word, length, activation);
 }
 
 View input_view(const Problem& p, void* data, const int64_t* strides) {

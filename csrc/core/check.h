@@ -20,6 +20,7 @@ struct Call {
   Result result = Result::output;
   DType dtype = DType::float32;
   PaddingMode padding_mode = PaddingMode::zeros;
+  Activation activation = Activation::none;  // conv only
   bool flip = false;
   Sizes input, weight, output;
   Sizes bias;             // count 0: no bias
@@ -35,10 +36,13 @@ std::string check(const Call& call, Problem* problem);
 
 // "zeros" -> PaddingMode::zeros, and so on; false where the word is none of the four.
 bool parse_padding_mode(const char* word, int64_t length, PaddingMode* mode);
+// "relu" -> Activation::relu, and so on.
+bool parse_activation(const char* word, int64_t length, Activation* activation);
 const char* name(PaddingMode mode);
 const char* name(DType dtype);
 const char* name(Device device);
 const char* name(Result result);
+const char* name(Activation activation);
 
 // The View of a tensor laid out [batch, channel, spatial...] (or [out, in / groups, taps...] for
 // the weight, whose taps are reversed here, once, where the problem says flip).

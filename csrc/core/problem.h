@@ -13,6 +13,7 @@
 
 #include <cstdint>
 
+#include "core/activation.h"
 #include "core/host_device.h"
 
 namespace torchconv {
@@ -59,6 +60,7 @@ struct Problem {
   bool flip = false;  // true convolution; already applied to the weight's View, kernels ignore it
   bool bias = false;
   bool channels_last = false;  // how the given activations lie: costs may ask, results do not
+  Activation activation = Activation::none;  // with result output alone
   bool precise = false;  // by no algorithm that rounds more than the definition's own sum does
   Device device = Device::cpu;
   bool tf32 = false;       // cuda: float32 may be multiplied with 10 bits of fraction
@@ -100,10 +102,10 @@ inline bool operator==(const Problem& a, const Problem& b) {
                 "a new field is to be compared");
   bool equal = a.result == b.result && a.dtype == b.dtype && a.padding_mode == b.padding_mode &&
                a.flip == b.flip && a.bias == b.bias && a.channels_last == b.channels_last &&
-               a.precise == b.precise && a.device == b.device && a.tf32 == b.tf32 &&
-               a.capability == b.capability && a.axes == b.axes && a.batch == b.batch &&
-               a.in_channels == b.in_channels && a.out_channels == b.out_channels &&
-               a.groups == b.groups;
+               a.precise == b.precise && a.activation == b.activation && a.device == b.device &&
+               a.tf32 == b.tf32 && a.capability == b.capability && a.axes == b.axes &&
+               a.batch == b.batch && a.in_channels == b.in_channels &&
+               a.out_channels == b.out_channels && a.groups == b.groups;
   for (int i = 0; equal && i < a.axes; ++i) equal = a.axis[i] == b.axis[i];
   return equal;
 }

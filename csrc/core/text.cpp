@@ -44,6 +44,7 @@ struct Line {
   Result result = Result::output;
   DType dtype = DType::float32;
   PaddingMode padding_mode = PaddingMode::zeros;
+  Activation activation = Activation::none;
   Device device = Device::cpu;
   int64_t batch = 1, groups = 1, flip = 0, bias = 0, channels_last = 0, tf32 = 0, capability = 0;
   std::vector<int64_t> channels, input, kernel, output, stride, padding, dilation;
@@ -79,6 +80,7 @@ std::string parse_field(const std::string& key, const std::string& value, Line* 
   if (key == "channels") return (line->channels = parse_sizes(value, '>')).size() == 2 ? "" : bad;
   if (key == "device") return parse_word(value, 2, &line->device) ? "" : bad;
   if (key == "padding_mode") return parse_word(value, 4, &line->padding_mode) ? "" : bad;
+  if (key == "activation") return parse_word(value, 4, &line->activation) ? "" : bad;
   return "problem line: unknown field '" + key + "'";
 }
 
@@ -112,6 +114,7 @@ std::string to_text(const Problem& p) {
   text += " padding=" + sizes(p, &Axis::padding) + " dilation=" + sizes(p, &Axis::dilation);
   text += std::string(" padding_mode=") + name(p.padding_mode);
   text += std::string(" flip=") + (p.flip ? "1" : "0") + " bias=" + (p.bias ? "1" : "0");
+  if (p.activation != Activation::none) text += std::string(" activation=") + name(p.activation);
   if (p.channels_last) text += " channels_last=1";
   if (p.device != Device::cpu) text += std::string(" device=") + name(p.device);
   if (p.capability) text += " capability=" + std::to_string(p.capability);
@@ -145,6 +148,7 @@ std::string from_text(const std::string& text, Problem* problem) {
   Call call;
   call.dtype = line.dtype;
   call.padding_mode = line.padding_mode;
+  if (line.result == Result::output) call.activation = line.activation;
   call.flip = line.flip != 0;
   call.input = span(input);
   call.weight = span(weight);

@@ -17,6 +17,7 @@
 
 #include <cstdint>
 
+#include "core/activation.h"
 #include "core/half.h"
 
 namespace torchconv {
@@ -33,6 +34,13 @@ constexpr int kMaxTapColumns = 8;
 // How an axis is cut into Winograd tiles F(outputs, taps): F(1,1), F(2,3), F(4,3).
 enum class Tile : uint8_t { plain, f2, f4 };
 constexpr int kTiles = 3;
+
+// How values come to where they are stored: in the place of what is there, or added to it, or
+// through an activation, which is of floats and replaces.
+struct Finish {
+  bool add = false;
+  Activation activation = Activation::none;
+};
 
 // Elements of a strided tensor, as `rows` lines of `count`: element (r, k) is data[r * row + k *
 // step].
@@ -163,24 +171,25 @@ struct Kernels {
   // The vector (l, k) at to + l * to_line + k * to_step = the lanes from(., l, k), converted. Lanes
   // beyond from.lanes are zero.
   void (*to_lanes)(Store store, const Sheet& from, T* to, int64_t to_line, int64_t to_step);
-  // to(., l, k) = the vector at from + l * from_line + k * from_step, or += where `add`, converted.
-  void (*from_lanes)(Store store, const T* from, int64_t from_line, int64_t from_step, bool add,
-                     const Sheet& to);
+  // to(., l, k) = the vector at from + l * from_line + k * from_step, finished and converted.
+  void (*from_lanes)(Store store, const T* from, int64_t from_line, int64_t from_step,
+                     Finish finish, const Sheet& to);
 
   // to[r * to_row + k] = from(r, k), converted.
   void (*gather)(Store store, const Lines& from, T* to, int64_t to_row);
   // to[k * to_step + r * to_row] = sign * from(r, k), converted: lines become columns.
   void (*interleave)(Store store, const Lines& from, Sum<T> sign, T* to, int64_t to_row,
                      int64_t to_step);
-  // to(r, k) = from[r * from_row + k], or += where `add`, converted.
-  void (*scatter)(Store store, const Sum<T>* from, int64_t from_row, bool add, const Lines& to);
+  // to(r, k) = from[r * from_row + k], finished and converted. Both may be the same memory.
+  void (*scatter)(Store store, const Sum<T>* from, int64_t from_row, Finish finish,
+                  const Lines& to);
 
   // Up to `lanes` lines become columns: to[k * to_step + r] = from(r, k), converted, and zero from
   // line from.rows on.
   void (*turn)(Store store, const Lines& from, T* to, int64_t to_step);
-  // to(r, k) = from[k * from_step + r] + start[r], or += where `add`, converted; up to `lanes`
-  // lines, and as many elements of `start`.
-  void (*turn_back)(Store store, const T* from, int64_t from_step, const T* start, bool add,
+  // to(r, k) = from[k * from_step + r] + start[r], finished and converted; up to `lanes` lines, and
+  // as many elements of `start`.
+  void (*turn_back)(Store store, const T* from, int64_t from_step, const T* start, Finish finish,
                     const Lines& to);
   TileKernels<T> tiles[kTiles];
 

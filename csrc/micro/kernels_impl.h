@@ -5,7 +5,7 @@ namespace torchconv::TORCHCONV_TARGET {
 #include "micro/simd.h"
 #include "micro/slide_impl.h"
 #include "micro/tile_impl.h"
-#include "micro/winograd_impl.h"
+#include "micro/activation_impl.h"
 
 // The next elements of line r, of which `left` are wanted. Where later lines lie behind them in
 // memory a whole vector is read: a masked load that misses the cache holds up those after it (a
@@ -117,19 +117,28 @@ void interleave_lines(const Lines& from, T sign, T* to, int64_t to_row, int64_t 
     for (int64_t k = 0; k < from.count; ++k) to[k * to_step] = sign * widen<T>(line[k * from.step]);
 }
 
-// Stores a vector at a time the elements of a line that are contiguous in memory, or adds to them.
+// Stores up to a vector of elements that are contiguous in memory.
 template <typename T, typename Stored>
-inline void put(Stored* to, Vec<T> v, bool add, int64_t count) {
+inline void put(Stored* to, Vec<T> v, Finish finish, int64_t count) {
   const Stored* const at = to;
+  if (finish.activation != Activation::none) v = activated<T>(v, finish.activation);
   if (count < kLanes<T>)
-    store_part<T, Stored>(to, add ? load_part<T, Stored>(at, count) + v : v, count);
+    store_part<T, Stored>(to, finish.add ? load_part<T, Stored>(at, count) + v : v, count);
   else
-    store_full<T>(to, add ? load_full<T>(at) + v : v);
+    store_full<T>(to, finish.add ? load_full<T>(at) + v : v);
 }
+// One element.
+template <typename T, typename Stored>
+inline void put_one(Stored* to, T x, Finish finish) {
+  if (finish.activation != Activation::none) x = activated<T>(Vec<T>{} + x, finish.activation)[0];
+  narrow(finish.add ? widen<T>(*to) + x : x, to);
+}
+
+#include "micro/winograd_impl.h"
 
 // Rows of sums become columns of memory where that is contiguous across them: channels innermost.
 template <typename T, typename Stored>
-void scatter_turned(const T* from, int64_t from_row, bool add, const Lines& to) {
+void scatter_turned(const T* from, int64_t from_row, Finish finish, const Lines& to) {
   constexpr int lanes = kLanes<T>;
   for (int64_t r = 0; r < to.rows; r += lanes)
     for (int64_t k = 0; k < to.count; k += lanes) {
@@ -142,24 +151,24 @@ void scatter_turned(const T* from, int64_t from_row, bool add, const Lines& to) 
       }
       zip_all<T, lanes>(v);
       Stored* const at = static_cast<Stored*>(to.data) + r + k * to.step;
-      for (int64_t i = 0; i < count; ++i) put<T>(at + i * to.step, v[i], add, rows);
+      for (int64_t i = 0; i < count; ++i) put<T>(at + i * to.step, v[i], finish, rows);
     }
 }
 
 template <typename T, typename Stored>
-void scatter_lines(const T* from, int64_t from_row, bool add, const Lines& to) {
+void scatter_lines(const T* from, int64_t from_row, Finish finish, const Lines& to) {
   if (to.row == 1 && to.step > 1 && 2 * to.rows >= kLanes<T>)
-    return scatter_turned<T, Stored>(from, from_row, add, to);
+    return scatter_turned<T, Stored>(from, from_row, finish, to);
   Stored* line = static_cast<Stored*>(to.data);
   const int64_t whole = to.count / kLanes<T> * kLanes<T>, rest = to.count - whole;
   for (int64_t r = 0; r < to.rows; ++r, line += to.row, from += from_row) {
     if (to.step != 1) {
-      for (int64_t k = 0; k < to.count; ++k)
-        narrow(add ? widen<T>(line[k * to.step]) + from[k] : from[k], line + k * to.step);
+      for (int64_t k = 0; k < to.count; ++k) put_one(line + k * to.step, from[k], finish);
       continue;
     }
-    for (int64_t k = 0; k < whole; k += kLanes<T>) put<T>(line + k, load(from + k), add, kLanes<T>);
-    if (rest) put<T>(line + whole, load_part<T, T>(from + whole, rest), add, rest);
+    for (int64_t k = 0; k < whole; k += kLanes<T>)
+      put<T>(line + k, load(from + k), finish, kLanes<T>);
+    if (rest) put<T>(line + whole, load_part<T, T>(from + whole, rest), finish, rest);
   }
 }
 
@@ -204,9 +213,10 @@ void interleave(Store stored, const Lines& from, T sign, T* to, int64_t to_row, 
   });
 }
 template <typename T>
-void scatter(Store stored, const T* from, int64_t from_row, bool add, const Lines& to) {
-  with_stored(stored, T(),
-              [&]<typename Stored>(Stored*) { scatter_lines<T, Stored>(from, from_row, add, to); });
+void scatter(Store stored, const T* from, int64_t from_row, Finish finish, const Lines& to) {
+  with_stored(stored, T(), [&]<typename Stored>(Stored*) {
+    scatter_lines<T, Stored>(from, from_row, finish, to);
+  });
 }
 
 template <typename T>
@@ -216,10 +226,10 @@ void to_lanes(Store stored, const Sheet& from, T* to, int64_t to_line, int64_t t
   });
 }
 template <typename T>
-void from_lanes(Store stored, const T* from, int64_t from_line, int64_t from_step, bool add,
+void from_lanes(Store stored, const T* from, int64_t from_line, int64_t from_step, Finish finish,
                 const Sheet& to) {
   with_stored(stored, T(), [&]<typename Stored>(Stored*) {
-    from_lanes_as<T, Stored>(from, from_line, from_step, add, to);
+    from_lanes_as<T, Stored>(from, from_line, from_step, finish, to);
   });
 }
 
@@ -236,10 +246,10 @@ void turn(Store stored, const Lines& from, T* to, int64_t to_step) {
               [&]<typename Stored>(Stored*) { turn_lines<T, Stored>(from, to, to_step); });
 }
 template <typename T>
-void turn_back(Store stored, const T* from, int64_t from_step, const T* start, bool add,
+void turn_back(Store stored, const T* from, int64_t from_step, const T* start, Finish finish,
                const Lines& to) {
   with_stored(stored, T(), [&]<typename Stored>(Stored*) {
-    turn_back_lines<T, Stored>(from, from_step, start, add, to);
+    turn_back_lines<T, Stored>(from, from_step, start, finish, to);
   });
 }
 

@@ -246,10 +246,11 @@ void to_lanes_as(const Sheet& from, T* to, int64_t to_line, int64_t to_step) {
 }
 
 template <typename T, typename Stored>
-void line_from_lanes(const T* from, int64_t from_step, bool add, const Sheet& to, Stored* at) {
+void line_from_lanes(const T* from, int64_t from_step, Finish finish, const Sheet& to, Stored* at) {
   constexpr int lanes = kLanes<T>;
   int64_t k = 0;
-  if (to.step == 1 || (to.step == 2 && !add))
+  const bool plain = !finish.add && finish.activation == Activation::none;
+  if (to.step == 1 || (to.step == 2 && plain))
     for (int64_t left; (left = to.count - k) >= kShortest<T>;
          k += lanes, from += lanes * from_step) {
       Vec<T> v[lanes];
@@ -260,41 +261,28 @@ void line_from_lanes(const T* from, int64_t from_step, bool add, const Sheet& to
       for (int r = 0; r < lanes; ++r) {
         if (r >= to.lanes) break;
         Stored* const here = at + r * to.lane + k * to.step;
-        const Stored* const old = here;
-        if (to.step == 2) {
-          store_even<T>(here, v[r], left < lanes ? left : lanes);
-        } else if (left < lanes) {
-          store_part<T, Stored>(here, add ? v[r] + load_part<T, Stored>(old, left) : v[r], left);
-        } else {
-          store_full<T>(here, add ? v[r] + load_full<T>(old) : v[r]);
-        }
+        const int64_t count = left < lanes ? left : lanes;
+        if (to.step == 2)
+          store_even<T>(here, v[r], count);
+        else
+          put<T>(here, v[r], finish, count);
       }
     }
   for (; k < to.count; ++k, from += from_step)
-    for (int64_t r = 0; r < to.lanes; ++r) {
-      Stored* const here = at + r * to.lane + k * to.step;
-      narrow(add ? widen<T>(*here) + from[r] : from[r], here);
-    }
+    for (int64_t r = 0; r < to.lanes; ++r) put_one(at + r * to.lane + k * to.step, from[r], finish);
 }
 
 template <typename T, typename Stored>
-void from_lanes_as(const T* from, int64_t from_line, int64_t from_step, bool add, const Sheet& to) {
-  constexpr int lanes = kLanes<T>;
+void from_lanes_as(const T* from, int64_t from_line, int64_t from_step, Finish finish,
+                   const Sheet& to) {
   Stored* at = static_cast<Stored*>(to.data);
   if (to.lane == 1) {
     for (int64_t l = 0; l < to.lines; ++l, at += to.line, from += from_line)
-      for (int64_t k = 0; k < to.count; ++k) {
-        Stored* const here = at + k * to.step;
-        Vec<T> v = load(from + k * from_step);
-        if (add) v += load_part<T, Stored>(here, to.lanes);
-        if (to.lanes == lanes)
-          store_full<T>(here, v);
-        else
-          store_part<T, Stored>(here, v, to.lanes);
-      }
+      for (int64_t k = 0; k < to.count; ++k)
+        put<T>(at + k * to.step, load(from + k * from_step), finish, to.lanes);
     return;
   }
-  if (is_zipped<T>(to) && !add)
+  if (is_zipped<T>(to) && !finish.add && finish.activation == Activation::none)
     return (to.count == 16  ? zip_from_lanes<T, Stored, 16>
             : to.count == 8 ? zip_from_lanes<T, Stored, 8>
             : to.count == 4 ? zip_from_lanes<T, Stored, 4>
@@ -303,5 +291,5 @@ void from_lanes_as(const T* from, int64_t from_line, int64_t from_step, bool add
   if (is_joined(lines) && from_line == lines.count * from_step)
     lines.count *= lines.lines, lines.lines = 1;
   for (int64_t l = 0; l < lines.lines; ++l, at += lines.line, from += from_line)
-    line_from_lanes<T, Stored>(from, from_step, add, lines, at);
+    line_from_lanes<T, Stored>(from, from_step, finish, lines, at);
 }

@@ -181,25 +181,15 @@ void turn_lines(const Lines& from, T* to, int64_t to_step) {
 }
 
 template <typename T, typename Stored>
-void turn_back_lines(const T* from, int64_t from_step, const T* start, bool add, const Lines& to) {
+void turn_back_lines(const T* from, int64_t from_step, const T* start, Finish finish,
+                     const Lines& to) {
   constexpr int lanes = kLanes<T>;
   Stored* const line = static_cast<Stored*>(to.data);
   const Vec<T> first = load(start);
-  // Adds to what is there where asked to.
-  const auto put = [&](Stored* at, Vec<T> v, int64_t count) {
-    const Stored* const there = at;
-    if (add) v += count < lanes ? load_part<T, Stored>(there, count) : load_full<T>(there);
-    if (count < lanes)
-      store_part<T, Stored>(at, v, count);
-    else
-      store_full<T>(at, v);
-  };
   const auto put_each = [&](int64_t k) {
     for (; k < to.count; ++k)
-      for (int64_t r = 0; r < to.rows; ++r) {
-        Stored* const at = line + r * to.row + k * to.step;
-        narrow(from[k * from_step + r] + start[r] + (add ? widen<T>(*at) : T(0)), at);
-      }
+      for (int64_t r = 0; r < to.rows; ++r)
+        put_one(line + r * to.row + k * to.step, from[k * from_step + r] + start[r], finish);
   };
   if (to.step == 1) {
     for (int64_t k = 0; k < to.count; k += lanes) {
@@ -212,11 +202,11 @@ void turn_back_lines(const T* from, int64_t from_step, const T* start, bool add,
       zip_all<T, lanes>(v);
 #pragma GCC unroll 16
       for (int r = 0; r < lanes; ++r)
-        if (r < to.rows) put(line + r * to.row + k, v[r], left < lanes ? left : lanes);
+        if (r < to.rows) put<T>(line + r * to.row + k, v[r], finish, left < lanes ? left : lanes);
     }
   } else if (to.row == 1) {
     for (int64_t k = 0; k < to.count; ++k)
-      put(line + k * to.step, load(from + k * from_step) + first, to.rows);
+      put<T>(line + k * to.step, load(from + k * from_step) + first, finish, to.rows);
   } else {
     put_each(0);
   }

@@ -83,10 +83,11 @@ Problem checked_problem(Call call, at::OptionalSymIntArrayRef result_size,
   return problem;
 }
 
-Problem checked_problem(const Arguments& arguments) {
+Problem checked_problem(const Arguments& arguments, Activation activation) {
   Call call;
   call.result = arguments.result;
   call.dtype = core_dtype(arguments.first.scalar_type());
+  call.activation = activation;
   Sizes* const tensors[3] = {&call.output, &call.input, &call.weight};
   *tensors[int(first_of(call.result))] = sizes(arguments.first.sizes());
   *tensors[int(second_of(call.result))] = sizes(arguments.second.sizes());

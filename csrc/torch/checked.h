@@ -23,7 +23,7 @@ inline Sizes sizes(at::IntArrayRef list) { return {list.data(), int64_t(list.siz
 // of the tensors; the rest of it is filled in from the other arguments, all of them numbers.
 Problem checked_problem(Call call, at::OptionalSymIntArrayRef result_size,
                         const Geometry& geometry);
-Problem checked_problem(const Arguments& arguments);
+Problem checked_problem(const Arguments& arguments, Activation activation = Activation::none);
 
 // The sizes of the tensor that a problem makes.
 at::DimVector result_size(const Problem& problem);

@@ -52,12 +52,18 @@ void run(const Problem& problem, Operands operands, const Tensor& second) {
   kept.commit();
 }
 
-Tensor on_cpu(c10::DispatchKeySet keys, const Arguments& arguments) {
-  require_alike(arguments);
-  if (arguments.first.scalar_type() == at::kComplexHalf)
-    return in_complex64<on_cpu>(keys, arguments);
+Tensor on_cpu(c10::DispatchKeySet, const Arguments& arguments) {
+  return compute_on_cpu(arguments, Activation::none);
+}
 
-  Problem problem = checked_problem(arguments);
+}  // namespace
+
+Tensor compute_on_cpu(const Arguments& arguments, Activation activation) {
+  require_alike(arguments);
+  if (arguments.first.scalar_type() == at::kComplexHalf && activation == Activation::none)
+    return in_complex64<on_cpu>({}, arguments);
+
+  Problem problem = checked_problem(arguments, activation);
   problem.precise = wants_precise();
   // Not at::empty, which would look for a device to allocate on and, in deterministic mode, fill
   // what is written in full anyway.
@@ -67,8 +73,6 @@ Tensor on_cpu(c10::DispatchKeySet keys, const Arguments& arguments) {
   if (result.numel() > 0) run(problem, operands(problem, arguments, result), arguments.second);
   return result;
 }
-
-}  // namespace
 
 TORCH_LIBRARY_IMPL(torchconv, CPU, library) { implement<on_cpu>(library); }
 

@@ -91,6 +91,9 @@ struct Implementation {
   }
 };
 
+// The kernel of the CPU, whose sums become an activation as they are stored.
+Tensor compute_on_cpu(const Arguments& arguments, Activation activation);
+
 // Registers `kernel` for the three operators under the library's dispatch key.
 template <Tensor (*kernel)(c10::DispatchKeySet, const Arguments&)>
 void implement(torch::Library& library) {

@@ -63,7 +63,8 @@ struct Forward {
         output(o.output, p.dtype),
         padded{p, plan, Reals(o.input, p.dtype)},
         taps_grid(weight_grid(p, weight.stride)) {
-    writes_in_place = is_plain<T>(output, output.stride.axis[p.axes - 1]) && !o.accumulate;
+    writes_in_place = is_plain<T>(output, output.stride.axis[p.axes - 1]) && !o.accumulate &&
+                      p.activation == Activation::none;
   }
 
   // The rows of taps that meet the input at a place, class by class.
@@ -124,7 +125,8 @@ struct Forward {
         slide(x + (l > 0 ? l * x_row : 0), some, worker.sums, plan.columns);
         const Lines to{y + l * apart * output.bytes, some, apart, place.columns,
                        output.stride.axis[p.axes - 1]};
-        kernels<T>().scatter(output.store, worker.sums, plan.columns, operands.accumulate, to);
+        kernels<T>().scatter(output.store, worker.sums, plan.columns,
+                             Finish{operands.accumulate, p.activation}, to);
       }
     }
   }

@@ -149,7 +149,7 @@ struct ByWeight {
         const Lines lines{weight.at(offset), plan.rows / plan.planes, weight.stride.out_channel,
                           run.count, grid.stride[grid.axes - 1]};
         kernels<T>().scatter(weight.store, totals + q * plan.sums + run.column,
-                             plan.planes * plan.sums, false, lines);
+                             plan.planes * plan.sums, Finish{}, lines);
       }
     });
   }

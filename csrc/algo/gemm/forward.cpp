@@ -110,8 +110,9 @@ struct Forward {
   const Operands& operands;
   const ForwardPlan<T>& plan;
   Reals input, weight, output;
-  Grid grid;     // of the output, joined
-  bool in_rows;  // an image's positions lie side by side in memory, as sums: tiles may write there
+  Grid grid;       // of the output, joined
+  bool in_rows;    // an image's positions lie side by side in memory, as they are summed: tiles may
+                   // write there
   bool is_matrix;  // a 1x1 kernel over such an image: tiles may read it without a gather
 
   Forward(const Problem& problem, const Operands& o, const ForwardPlan<T>& forward_plan)
@@ -122,8 +123,8 @@ struct Forward {
         weight(o.weight, p.dtype),
         output(o.output, p.dtype),
         grid(joined_grid(p, output.stride)) {
-    in_rows =
-        plan.planes == 1 && output.bytes == sizeof(Sum<T>) && grid.axes == 1 && grid.stride[0] == 1;
+    in_rows = plan.planes == 1 && output.bytes == sizeof(Sum<T>) && grid.axes == 1 &&
+              grid.stride[0] == 1 && p.activation == Activation::none;
     const Axis& x = p.axis[0];
     is_matrix = plan.planes == 1 && input.bytes == sizeof(T) && p.axes == 1 && x.kernel_size == 1 &&
                 x.stride == 1 && x.padding == 0 && x.input_size == x.output_size &&
@@ -198,7 +199,8 @@ struct Forward {
         const Lines lines{output.at(offset + q), b.rows / plan.planes, output.stride.out_channel,
                           run.count, grid.stride[grid.axes - 1]};
         kernels<T>().scatter(output.store, sums + q * plan.columns + run.column,
-                             plan.planes * plan.columns, operands.accumulate, lines);
+                             plan.planes * plan.columns, Finish{operands.accumulate, p.activation},
+                             lines);
       }
     });
   }

@@ -239,7 +239,7 @@ struct ByInput {
         for (int64_t q = 0; q < plan.planes; ++q) {
           const Lines to{result + offset + q * plan.image, until - from, channel, end - begin, 1};
           kernels<T>().scatter(kOwnStore<Sum<T>>, rows + q * plan.columns + run.column + begin,
-                               plan.taps * plan.planes * plan.columns, true, to);
+                               plan.taps * plan.planes * plan.columns, Finish{true}, to);
         }
       });
     }
@@ -268,7 +268,8 @@ struct ByInput {
         }
       }
       const Lines lines{input.at(index), b.c1 - b.c0, input.stride.in_channel, end - begin, step};
-      kernels<T>().scatter(input.store, at, plan.planes * plan.image, operands.accumulate, lines);
+      kernels<T>().scatter(input.store, at, plan.planes * plan.image, Finish{operands.accumulate},
+                           lines);
     }
   }
 

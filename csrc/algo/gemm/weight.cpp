@@ -148,7 +148,7 @@ struct ByWeight {
         const Lines lines{weight.at(offset + q), (b.r1 - b.r0) / plan.planes, row, run.count,
                           grid.stride[grid.axes - 1]};
         kernels<T>().scatter(weight.store, sums + q * plan.block_row + run.column,
-                             plan.planes * plan.block_row, false, lines);
+                             plan.planes * plan.block_row, Finish{}, lines);
       }
     });
   }

@@ -48,11 +48,19 @@ void make_in_place(const Groups<T>& groups, const Piece& piece, int64_t first, i
   const auto* const x = reinterpret_cast<const T*>(groups.input.data);
   auto* const y = reinterpret_cast<T*>(groups.output.data);
   groups.for_each_map(piece, worker.taps, [&](int64_t depth, const LaneMap& map, int64_t to) {
-    for (int64_t b = first; b < last; ++b)
-      kernels<T>().lanes_slide[0](depth, worker.taps, map,
-                                  worker.weights + (b - first) * cut.weight_elements(),
-                                  worker.start + (b - first) * cut.lanes, x + cut.first_group(b),
-                                  y + to + cut.first_group(b));
+    for (int64_t b = first; b < last; ++b) {
+      T* const made = y + to + cut.first_group(b);
+      kernels<T>().lanes_slide[0](
+          depth, worker.taps, map, worker.weights + (b - first) * cut.weight_elements(),
+          worker.start + (b - first) * cut.lanes, x + cut.first_group(b), made);
+      if (groups.p.activation == Activation::none) continue;
+      for (int64_t l = 0; l < map.lines; ++l) {
+        T* const line = made + l * map.y_line;
+        kernels<T>().scatter(groups.output.store, line, map.y_column,
+                             Finish{false, groups.p.activation},
+                             Lines{line, map.columns, map.y_column, cut.lanes, 1});
+      }
+    }
   });
 }
 

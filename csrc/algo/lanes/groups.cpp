@@ -129,7 +129,7 @@ void Groups<T>::store_weights(int64_t block, int64_t r, int64_t rows, const T* f
   for (int64_t i = 0; i < rows; ++i, from += cut.lanes)
     for_each_weight_run(block, r + i, [&](int64_t k, const Sheet& sheet) {
       if (k < cut.depth / cut.planes)
-        kernels<T>().from_lanes(weight.store, from + k * step, 0, step, false, sheet);
+        kernels<T>().from_lanes(weight.store, from + k * step, 0, step, Finish{}, sheet);
     });
 }
 
@@ -185,10 +185,11 @@ void Groups<T>::pack_output(const Piece& piece, int64_t block, T* to) const {
 
 template <typename T>
 void Groups<T>::store_output(const Piece& piece, int64_t block, const T* from) const {
-  for_each_output_sheet(
-      piece, block, [&](const Sheet& sheet, int64_t first, int64_t line, int64_t step) {
-        kernels<T>().from_lanes(output.store, from + first, line, step, operands.accumulate, sheet);
-      });
+  for_each_output_sheet(piece, block,
+                        [&](const Sheet& sheet, int64_t first, int64_t line, int64_t step) {
+                          kernels<T>().from_lanes(output.store, from + first, line, step,
+                                                  Finish{operands.accumulate, p.activation}, sheet);
+                        });
 }
 
 template <typename T>

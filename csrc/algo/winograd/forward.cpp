@@ -148,7 +148,8 @@ struct Forward {
         const Lines lines{output.at(offset), rows, output.stride.out_channel, length,
                           step * along.dilation};
         kernels<float>().turn_back(output.store, worker.sums + l * plan.output_line * plan.lanes,
-                                   plan.lanes, worker.start + c, operands.accumulate, lines);
+                                   plan.lanes, worker.start + c,
+                                   Finish{operands.accumulate, p.activation}, lines);
       }
     });
   }

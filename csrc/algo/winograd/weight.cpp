@@ -242,7 +242,7 @@ struct ByWeight {
                         std::min(plan.lanes, b.in_channels - ci), stride.in_channel, run.count,
                         taps.stride[taps.axes - 1]};
       kernels<float>().turn_back(weight.store, from + run.column * plan.lanes, plan.lanes, start,
-                                 operands.accumulate, lines);
+                                 Finish{operands.accumulate}, lines);
     });
   }
 
