@@ -1,4 +1,4 @@
-"""``python -m torchconv.tools bench | growth | memory | overhead | explain | explorer``."""
+"""``python -m torchconv.tools bench | models | curves | growth | memory | overhead | ...``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ import torch
 
 from torchconv import _C
 from torchconv.explain import plan
-from torchconv.tools import bench, explorer, growth, memory, overhead, report
+from torchconv.tools import bench, curves, explorer, growth, memory, models, overhead, report
 from torchconv.tools.calls import TOLERANCES
 from torchconv.tools.regimes import REGIMES, classify
 from torchconv.tools.workloads import RESULTS, SHIPPED, Workload, from_line, load, with_batch
+from torchconv.tools.zoo import NETWORKS
 
 Selection = tuple[list[Workload], Sequence[str], Sequence[str]]
 
@@ -51,6 +52,24 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument("--from", type=Path, metavar="FILE", dest="source",
                         help="measure nothing: tables and plot of this --json")  # fmt: skip
 
+    command = commands.add_parser("models", help="time whole models against plain torch")
+    command.set_defaults(run=_models)
+    command.add_argument("--model", nargs="+", choices=list(NETWORKS), default=list(NETWORKS),
+                         metavar="NAME", help=", ".join(NETWORKS))  # fmt: skip
+    command.add_argument("--dtype", nargs="+", choices=models.DTYPES, default=models.DTYPES)
+    command.add_argument("--batch", type=int, default=0, help="default: each model's own")
+    command.add_argument("--size", type=float, default=1.0, metavar="FACTOR",
+                         help="of the length of every spatial axis (default: 1)")  # fmt: skip
+    command.add_argument("--time-limit", type=float, default=5.0, metavar="S",
+                         help="per pass, beyond the five pairs each gets (default: 5)")  # fmt: skip
+    _add_training(command)
+
+    command = commands.add_parser("curves", help="train ResNet-18 by plain torch and by torchconv")
+    command.set_defaults(run=_curves)
+    command.add_argument("--steps", type=int, default=100)
+    command.add_argument("--batch", type=int, default=32)
+    _add_training(command)
+
     command = commands.add_parser("growth", help="time against batch, channels, map and threads")
     command.set_defaults(run=_growth)
     command.add_argument("--time-limit", type=float, default=0.1, metavar="S", help="per point")
@@ -78,6 +97,16 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, default=Path("explorer.html"), metavar="FILE")
     command.add_argument("--open", action="store_true", help="show it in a browser")
     return parser
+
+
+def _add_training(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--thin", type=int, default=1, metavar="N", help="divides all widths")
+    command.add_argument("--threads", type=int, default=torch.get_num_threads())
+    command.add_argument("--quick", action="store_true", help="small: a first impression")
+    command.add_argument("--json", type=Path, metavar="FILE", help="all of it, kept up to date")
+    command.add_argument("--plot", type=Path, metavar="FILE", help="a picture; needs matplotlib")
+    command.add_argument("--from", type=Path, metavar="FILE", dest="source",
+                         help="run nothing: table and plot of this --json")  # fmt: skip
 
 
 def _add_selection(group: argparse._ArgumentGroup) -> None:
@@ -138,6 +167,56 @@ def _overhead(options: argparse.Namespace) -> int:
     return 0
 
 
+def _models(options: argparse.Namespace) -> int:
+    _check_plot(options)
+    records: list[models.Record] = []
+    if options.source:
+        facts, records = models.load(options.source)
+    else:
+        if options.quick:
+            options.batch, options.time_limit = 2, 0.0
+            options.size, options.thin = min(options.size, 0.25), max(options.thin, 4)
+        torch.set_num_threads(options.threads)
+        facts = report.machine() | {"thin": options.thin}
+        for record in models.run(
+            options.model, options.dtype, batch=options.batch, size=options.size,
+            thin=options.thin, time_limit_s=options.time_limit,
+        ):  # fmt: skip
+            records.append(record)
+            print(models.summary(record), file=sys.stderr, flush=True)
+            if options.json:
+                models.save(facts, records, options.json)
+    print(models.table(records))
+    if options.plot:
+        models.plot(facts, records, options.plot)
+    return EXIT_ERRORS if any(record.error for record in records) else 0
+
+
+def _curves(options: argparse.Namespace) -> int:
+    _check_plot(options)
+    if options.source:
+        trained = curves.Curves.load(options.source)
+    else:
+        if options.quick:
+            options.steps, options.batch, options.thin = 10, 8, max(options.thin, 4)
+        torch.set_num_threads(options.threads)
+        for trained in curves.run(options.steps, options.batch, options.thin):
+            run, losses = list(trained.losses.items())[-1]
+            words = f"{run}, step {len(losses)} of {options.steps}: loss {losses[-1]:.4f}"
+            print(words, file=sys.stderr, flush=True)
+            if options.json:
+                trained.save(options.json)
+    print(curves.table(trained))
+    if options.plot:
+        curves.plot(trained, options.plot)
+    return 0 if trained.sound else EXIT_ERRORS
+
+
+def _check_plot(options: argparse.Namespace) -> None:
+    if options.plot and importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("--plot needs matplotlib: pip install torchconv[plot]")
+
+
 def _growth(options: argparse.Namespace) -> int:
     if options.source:
         measured = growth.load(options.source)
@@ -158,8 +237,7 @@ def _memory(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    if options.plot and importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("--plot needs matplotlib: pip install torchconv[plot]")
+    _check_plot(options)
     if options.quick:
         options.max_gflop, options.time_limit = 1.0, 0.1
     older = report.Report.load(options.compare) if options.compare else None

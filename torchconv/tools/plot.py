@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from torchconv.tools.workloads import RESULTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 MARKERS = {"output": "o", "input": "D", "weight": "^"}
 LANES = {"output": 0.27, "input": 0.0, "weight": -0.27}  # height within a regime's row
@@ -44,9 +46,11 @@ def save(report: Report, path: Path) -> None:
             words = (regime.title, dtype if several_dtypes else "", algorithm)
             labels.append(textwrap.fill(" ".join(words), 25))
         axes.set_yticks([-row for row in range(len(rows))], labels, color=INK, fontsize=9)
-        _dress(axes, len(rows))
+        dress(axes, len(rows), _legend())
         caption = "F.conv's time over torchconv's: right of 1 torchconv is faster"
-        axes.set_xlabel(f"{caption}\n{_facts(report)}", color=INK, fontsize=9, linespacing=1.7)
+        axes.set_xlabel(
+            f"{caption}\n{facts_of(report.machine)}", color=INK, fontsize=9, linespacing=1.7
+        )
         figure.savefig(path, dpi=130)
         pyplot.close(figure)
 
@@ -71,8 +75,8 @@ def _draw_row(axes: Axes, height: float, regime: Regime, records: list[Record]) 
         )  # fmt: skip
 
 
-def _dress(axes: Axes, rows: int) -> None:
-    from matplotlib.lines import Line2D
+def dress(axes: Axes, rows: int, legend: list[Line2D]) -> None:
+    """Axes for ratios in so many rows, one below the other from height 0 on."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set_xscale("log")
@@ -89,17 +93,22 @@ def _dress(axes: Axes, rows: int) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_visible(False)
-    markers = [
-        Line2D([], [], marker=MARKERS[r], color="none", markerfacecolor=INK, label=TITLES[r])
-        for r in RESULTS
-    ]
-    markers.append(Line2D([], [], color=INK, linewidth=2, label="geometric mean"))
     axes.legend(
-        handles=markers, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=4, frameon=False,
+        handles=legend, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=4, frameon=False,
         borderaxespad=0, handletextpad=0.4, columnspacing=1.6, handlelength=1.0,
     )  # fmt: skip
 
 
-def _facts(report: Report) -> str:
-    facts = report.machine
+def _legend() -> list[Line2D]:
+    from matplotlib.lines import Line2D
+
+    markers = [
+        Line2D([], [], marker=MARKERS[r], color="none", markerfacecolor=INK, label=TITLES[r])
+        for r in RESULTS
+    ]
+    return [*markers, Line2D([], [], color=INK, linewidth=2, label="geometric mean")]
+
+
+def facts_of(facts: Mapping[str, str | int]) -> str:
+    """The machine in one line."""
     return f"{facts['cpu']}, {facts['threads']} threads, {facts['target']}, torch {facts['torch']}"

@@ -64,19 +64,25 @@ class Report:
     records: list[Record]
 
     def save(self, path: Path) -> None:
-        """Writes the file whole or not at all."""
-        content = {
-            "machine": self.machine,
-            "cases": [record.to_json() for record in self.records],
-        }
-        beside = path.with_name(path.name + ".part")
-        beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        os.replace(beside, path)
+        cases = [record.to_json() for record in self.records]
+        save_json({"machine": self.machine, "cases": cases}, path)
 
     @classmethod
     def load(cls, path: Path) -> Report:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
         return cls(content["machine"], [Record.from_json(entry) for entry in content["cases"]])
+
+
+def save_json(content: dict[str, Any], path: Path) -> None:
+    """Writes the file whole or not at all."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    os.replace(beside, path)
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def machine() -> dict[str, str | int]:
