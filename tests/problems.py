@@ -163,8 +163,8 @@ PROBLEMS = {
     "tiles_grouped": "batch=2 channels=36>40 groups=2 input=9x10 kernel=3x3 padding=1x1 bias=1",
     "tiles_deep": "channels=390>5 input=6x6 kernel=3x3 padding=1x1",
     # By weight: tiles in blocks, channels in blocks
-    "tiles_in_blocks": "channels=250>5 input=17x18 kernel=3x3 padding=1x1",
-    "tiles_of_blocks": "channels=230>40 input=9x10 kernel=3x3 padding=1x1 flip=1",
+    "tiles_in_blocks": "channels=1000>1 input=17x17 kernel=3x3 padding=1x1",
+    "tiles_of_blocks": "channels=230>33 input=6x5 kernel=3x3 padding=1x1 flip=1",
     # channels_last: lines in bands, phases, and axes before the last two
     "last_bands": "channels=33>33 groups=33 input=6x500 kernel=3x3 padding=1x1 bias=1 "
     "channels_last=1",

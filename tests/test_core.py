@@ -175,6 +175,11 @@ FAULTS = {
     "tile_depth_lost": ("algo/winograd/forward.cpp", "nullptr, k0 > 0);", "nullptr, false);"),
     "tile_taps_reversed": ("algo/winograd/forward.cpp", "from[a] = -from[a];", ""),
     "tile_edge_kept": ("algo/winograd/tiles.cpp", "v <= reach(a) ?", "v <= reach(a) + 1 ?"),
+    "tile_chunk_repeated": (
+        "algo/winograd/forward.cpp",
+        "width_of(strip), begin, input",
+        "width_of(strip), 0, input",
+    ),
     "tile_sums_replaced": ("algo/winograd/weight.cpp", "nullptr, add);", "nullptr, false);"),
     "tile_split_lost": ("algo/winograd/weight.cpp", "s = 1; s < plan", "s = 2; s < plan"),
     "tile_block_repeated": (

@@ -6,6 +6,14 @@
 //         for each point:  M = V U           a matrix product: tiles x channels
 //         y = At M + bias
 //
+// Where the weights are more than the input, by strips:
+//
+//     for all tiles:                       V = Bt x                               all workers
+//     for each strip of output channels:                                          one task
+//       for each chunk of input channels:  U = G w
+//         for each point:  M += V U
+//       y = At M + bias
+//
 // Vectors run along channels, so a tile is anywhere in any image, and what lies along the lines of
 // an NCHW tensor is turned on the way in and out.
 #include "algo/winograd/tiles.h"
@@ -19,30 +27,32 @@ struct Forward {
   const Problem& p;
   const Operands& operands;
   const Plan& plan;
+  int64_t weight_plane;  // of a strip, [point][depth][strip's channels]: all depth where it is kept
   bool backwards[kMaxAxes];
   View straight;
   InputTiles tiles;
   Reals weight, output;
   TileTransform to_weights, to_outputs;
   int64_t first_tap;  // where the first tap lies among the packed ones
-  float* weights;     // of a pass: [strip][point][depth][strip's channels]
 
-  Forward(const Problem& problem, const Operands& o, const Plan& winograd_plan, float* shared)
+  Forward(const Problem& problem, const Operands& o, const Plan& winograd_plan, bool keeps)
       : p(problem),
         operands(o),
         plan(winograd_plan),
+        weight_plane(keeps ? plan.whole_plane : plan.weight_plane),
         straight(straightened(problem, o.weight, backwards)),
         tiles(problem, o.input, winograd_plan, winograd_plan.input_plane),
         weight(straight, p.dtype),
         output(o.output, p.dtype),
         to_weights(weights_transform()),
-        to_outputs(outputs_transform()),
-        weights(shared) {}
+        to_outputs(outputs_transform()) {}
+
+  int64_t strip_elements() const { return plan.points * weight_plane; }
 
   TileTransform weights_transform() {
     int64_t from[kMaxAxes], to[kMaxAxes];
     packed_steps(plan.axes, plan.lanes, [&](int a) { return plan.axis[a].taps; }, from);
-    packed_steps(plan.axes, plan.weight_plane, [&](int a) { return plan.axis[a].points; }, to);
+    packed_steps(plan.axes, weight_plane, [&](int a) { return plan.axis[a].points; }, to);
     first_tap = 0;
     for (int a = 0; a < plan.axes; ++a) {
       if (!backwards[a]) continue;
@@ -86,9 +96,9 @@ struct Forward {
     });
   }
 
-  // One strip's weights of input channels [ci, ci + lanes).
-  void transform_weights(int64_t g, int64_t strip, int64_t ci, float* to,
-                         const Worker& worker) const {
+  // One strip's weights of input channels [ci, ci + lanes); `to` begins with those of `first`.
+  void transform_weights(int64_t g, int64_t strip, int64_t ci, float* to, const Worker& worker,
+                         int64_t first = 0) const {
     const int64_t count = std::min(plan.lanes, plan.depth - ci);
     const int64_t begin = plan.strip_begin(strip), end = plan.strip_begin(strip + 1);
     for (int64_t co = begin; co < end; co += plan.lanes) {
@@ -96,35 +106,39 @@ struct Forward {
       pack_taps(g, ci, count, co, rows, worker.taps);
       for (int64_t k = 0; k < count; ++k)
         to_weights.apply(worker.taps + first_tap + k * plan.taps * plan.lanes,
-                         to + (ci + k) * plan.strip + co - begin, worker.between);
+                         to + (ci - first + k) * plan.strip + co - begin, worker.between);
     }
   }
 
-  void transform_input(int64_t g, int64_t first, int64_t count, const Worker& worker) const {
+  // A block's input channels [begin, end).
+  void transform_input(int64_t g, int64_t begin, int64_t end, int64_t first, int64_t count,
+                       float* to, const Worker& worker) const {
     for_each_tile_run(plan, first, count, [&](const Run& run) {
       tiles.transform(
-          run, g, 0, plan.depth, worker.lines, worker.between,
-          [&](int64_t tile, int64_t ci) { return worker.input + plan.position(tile, ci); });
+          run, g, begin, end, worker.lines, worker.between,
+          [&](int64_t tile, int64_t ci) { return to + plan.position(tile, begin + ci); });
     });
   }
 
-  void multiply(int64_t tiles, int64_t width, const float* strip_weights,
-                const Worker& worker) const {
+  // Input channels [begin, begin + chunk); strip_weights begin with those of `first`.
+  void multiply(int64_t tiles, int64_t width, int64_t begin, const float* input,
+                const float* strip_weights, const Worker& worker, int64_t first = 0) const {
     const Kernels<float>& kernel = kernels<float>();
     const int64_t chunk = round_down(kStripBytes / (plan.strip * 4), plan.lanes);
     for (int64_t point = 0; point < plan.points; ++point) {
-      const float* const u = strip_weights + point * plan.weight_plane;
-      const float* const v = worker.input + point * plan.input_plane;
+      const float* const u = strip_weights + point * weight_plane;
+      const float* const v = input + point * plan.input_plane;
       float* const m = worker.products + point * plan.product_plane;
-      int64_t k0 = 0;
+      const int64_t end = std::min(begin + plan.chunk, plan.depth);
+      int64_t k0 = begin;
       do {
-        const int64_t depth = std::min(chunk, plan.depth - k0);
+        const int64_t depth = std::min(chunk, end - k0);
         for (int64_t t = 0; t < tiles; t += plan.rows)
           kernel.outer_blocks[std::min(plan.rows, tiles - t) - 1][width - 1](
-              depth, v + plan.position(t, k0), u + k0 * plan.strip, plan.strip, m + t * plan.strip,
-              plan.strip, nullptr, k0 > 0);
+              depth, v + plan.position(t, k0), u + (k0 - first) * plan.strip, plan.strip,
+              m + t * plan.strip, plan.strip, nullptr, k0 > 0);
         k0 += chunk;
-      } while (k0 < plan.depth);
+      } while (k0 < end);
     }
   }
 
@@ -169,45 +183,87 @@ struct Forward {
     const int64_t g = number / plan.tasks_per_group;
     const int64_t first = block * plan.tiles_per_block;
     const int64_t count = std::min(plan.tiles_per_block, plan.tile_count - first);
-    transform_input(g, first, count, worker);
+    transform_input(g, 0, plan.depth, first, count, worker.input, worker);
     const int64_t strip = number % plan.tasks_per_group * plan.strips_per_task;
     for (int64_t s = strip; s < std::min(plan.strips, strip + plan.strips_per_task); ++s) {
-      const int64_t begin = plan.strip_begin(s), end = plan.strip_begin(s + 1);
-      const int64_t channels = std::min(end, plan.channels) - begin;
-      multiply(count, (end - begin) / plan.lanes,
-               task_weights + (s - strip) * plan.strip_elements(), worker);
-      pack_start(g, begin, channels, worker.start);
-      for (int64_t c = 0; c < channels; c += plan.lanes)
-        store(g, begin + c, std::min(plan.lanes, channels - c), c, first, count, worker);
+      multiply(count, width_of(s), 0, worker.input, task_weights + (s - strip) * strip_elements(),
+               worker);
+      store_strip(g, s, first, count, worker);
     }
   }
+  int64_t width_of(int64_t strip) const {
+    return (plan.strip_begin(strip + 1) - plan.strip_begin(strip)) / plan.lanes;
+  }
+  void store_strip(int64_t g, int64_t strip, int64_t first, int64_t count,
+                   const Worker& worker) const {
+    const int64_t begin = plan.strip_begin(strip);
+    const int64_t channels = std::min(plan.strip_begin(strip + 1), plan.channels) - begin;
+    pack_start(g, begin, channels, worker.start);
+    for (int64_t c = 0; c < channels; c += plan.lanes)
+      store(g, begin + c, std::min(plan.lanes, channels - c), c, first, count, worker);
+  }
+
+  // One strip by all tiles. `kept`: where all its weights are, or are to be made.
+  void strip_task(int64_t g, int64_t strip, const float* input, float* kept, bool filled,
+                  const Worker& worker) const {
+    for (int64_t begin = 0; begin < plan.depth; begin += plan.chunk) {
+      const int64_t end = std::min(begin + plan.chunk, plan.depth), first = kept ? 0 : begin;
+      float* const made = kept ? kept : worker.weights;
+      for (int64_t ci = begin; ci < end && !filled; ci += plan.lanes)
+        transform_weights(g, strip, ci, made, worker, first);
+      multiply(plan.tile_count, width_of(strip), begin, input, made, worker, first);
+    }
+    store_strip(g, strip, 0, plan.tile_count, worker);
+  }
 };
+
+// By strips: the input once, by all workers, then a strip a task.
+template <typename WorkerOf>
+void run_strips(const Forward& forward, float* input, const Context& context,
+                const WorkerOf& worker_of) {
+  const Plan& plan = forward.plan;
+  for (int64_t g = 0; g < forward.p.groups; ++g) {
+    const int64_t channel_blocks = ceil_div(plan.depth, plan.lanes);
+    for_each_task<float>(context, channel_blocks, plan.workers, [&](int64_t t, int w) {
+      const int64_t ci = t * plan.lanes;
+      forward.transform_input(g, ci, std::min(ci + plan.lanes, plan.depth), 0, plan.tile_count,
+                              input, worker_of(w));
+    });
+    for_each_task<float>(context, plan.strips, plan.workers, [&](int64_t s, int w) {
+      float* const kept = static_cast<float*>(context.kept);
+      forward.strip_task(g, s, input,
+                         kept ? kept + (g * plan.strips + s) * forward.strip_elements() : nullptr,
+                         context.filled, worker_of(w));
+    });
+  }
+}
 
 }  // namespace
 
 void run_forward(Problem p, Operands operands, const Context& context) {
   if (writes_nothing(p)) return;
   simplify(&p, &operands);
-  Plan plan(p, context.threads);
+  const Plan plan(p, context.threads);
   Arena arena{static_cast<char*>(context.scratch)};
-  float* weights = arena.take<float>(plan.weights_elements());
-  const int64_t all = p.groups * plan.tasks_per_group;
-  if (context.kept) {  // has room for all of them
-    weights = static_cast<float*>(context.kept);
-    plan.tasks_per_pass = all;
-  }
-  const Forward forward(p, operands, plan, weights);
+  float* const shared = arena.take<float>(plan.shared_elements());
+  const Forward forward(p, operands, plan, context.kept != nullptr);
   const int64_t apart = worker_bytes(plan);
   const auto worker_of = [&](int worker) {
     Arena own{arena.base + arena.used + worker * apart};
     return Worker(plan, &own);
   };
+  if (plan.by_strips) return run_strips(forward, shared, context, worker_of);
+  // What is kept has room for the weights of all passes at once.
+  const int64_t all = p.groups * plan.tasks_per_group;
+  const int64_t tasks_per_pass = context.kept ? all : plan.tasks_per_pass;
+  float* const weights = context.kept ? static_cast<float*>(context.kept) : shared;
   const int64_t channel_blocks = ceil_div(plan.depth, plan.lanes);
-  for (int64_t pass = 0; pass < all; pass += plan.tasks_per_pass) {
-    const int64_t numbers = std::min(plan.tasks_per_pass, all - pass);
+  for (int64_t pass = 0; pass < all; pass += tasks_per_pass) {
+    const int64_t numbers = std::min(tasks_per_pass, all - pass);
     // Where the strips of a task lie: one after the other, however tasks divide them.
     const auto task_weights = [&](int64_t number) {
-      return weights + (plan.first_strip(number) - plan.first_strip(pass)) * plan.strip_elements();
+      return weights +
+             (plan.first_strip(number) - plan.first_strip(pass)) * forward.strip_elements();
     };
     const int64_t strips = context.filled ? 0 : numbers * plan.strips_per_task;
     for_each_task<float>(context, strips * channel_blocks, plan.workers, [&](int64_t t, int w) {
@@ -216,7 +272,7 @@ void run_forward(Problem p, Operands operands, const Context& context) {
       const int64_t s = in_task + number % plan.tasks_per_group * plan.strips_per_task;
       if (s < plan.strips)
         forward.transform_weights(number / plan.tasks_per_group, s, t % channel_blocks * plan.lanes,
-                                  task_weights(number) + in_task * plan.strip_elements(),
+                                  task_weights(number) + in_task * forward.strip_elements(),
                                   worker_of(w));
     });
     for_each_task<float>(context, numbers * plan.tile_blocks, plan.workers, [&](int64_t t, int w) {
@@ -233,14 +289,14 @@ int64_t forward_scratch(const Problem& problem, int threads) {
   simplify(&p, &none);
   const Plan plan(p, threads);
   Arena arena{nullptr};
-  arena.take<float>(plan.weights_elements());
+  arena.take<float>(plan.shared_elements());
   return arena.used + plan.workers * worker_bytes(plan);
 }
 
 Kept forward_kept(const Problem& p) {
   if (writes_nothing(p)) return {};
   const Plan plan(p, /*threads=*/1);
-  Kept kept{p.groups * plan.strips * plan.strip_elements() * int64_t(sizeof(float)), 0};
+  Kept kept{p.groups * plan.strips * plan.points * plan.whole_plane * int64_t(sizeof(float)), 0};
   for (int a = 0; a < p.axes; ++a) kept.layout = kept.layout * kTiles + uint64_t(plan.axis[a].tile);
   return kept;
 }

@@ -5,6 +5,8 @@
 namespace torchconv::winograd_detail {
 namespace {
 
+constexpr int64_t kStripsWeights = 1 << 20;  // bytes of a group's weights beyond those L2 holds
+
 // Larger tiles save more products; three axes of F(4,3) would lose too many digits, and two outputs
 // fill no larger tile.
 Tile tile_for(const Axis& x, int tiled_axes) {
@@ -77,16 +79,39 @@ Plan::Plan(const Problem& p, int threads) : Tiling(p) {
       points * std::max<int64_t>(depth, 1) * lanes * int64_t(sizeof(float));
   strips = ceil_div(vectors, std::clamp<int64_t>(kWeightsBytes / vector_bytes, 1, kernel.vectors));
   strip = ceil_div(vectors, strips) * lanes;
-  weight_plane = plane_of(depth * strip, lanes);
+  cut_strips();
+  if (!by_strips) cut_tiles(p);
+  input_plane = plane_of(tiles_per_block * padded_depth, lanes);
+  product_plane = plane_of(tiles_per_block * strip, lanes);
+}
 
+// By strips where the weights are more than all tiles' input, and than L2 holds: each task makes the
+// weights of its strip, a chunk at a time, that never leave L2, and multiplies all tiles by them.
+void Plan::cut_strips() {
+  const int64_t bytes = points * int64_t(sizeof(float)), all_tiles = round_up(tile_count, rows);
+  const int64_t input_bytes = bytes * all_tiles * padded_depth;
+  const int64_t weights_bytes = bytes * depth * vectors * lanes;
+  by_strips = weights_bytes > kStripsWeights &&
+              input_bytes <= std::min(weights_bytes, kWeightsBytes) &&
+              bytes * all_tiles * strip <= kBlockBytes;
+  tile_blocks = tasks_per_group = strips_per_task = tasks_per_pass = 1;
+  chunk = depth;
+  if (by_strips) {
+    set_block(all_tiles);
+    chunk = std::min(depth, std::max(round_down(kChunkBytes / (bytes * strip), lanes), lanes));
+  }
+  weight_plane = plane_of(chunk * strip, lanes);
+  whole_plane = plane_of(depth * strip, lanes);
+}
+
+// Else blocks of tiles, whose transformed input stays in L2 while weights, transformed before, pass.
+void Plan::cut_tiles(const Problem& p) {
   const int64_t tile_bytes = points * (padded_depth + strip) * int64_t(sizeof(float));
   const int64_t most = std::max<int64_t>(kBlockBytes / tile_bytes, rows);
   tile_blocks = std::max(ceil_div(tile_count, most),
                          std::min<int64_t>(workers, ceil_div(tile_count, 2 * rows)));
   set_block(round_up(ceil_div(tile_count, tile_blocks), rows));
   tile_blocks = ceil_div(tile_count, tiles_per_block);
-  input_plane = plane_of(tiles_per_block * padded_depth, lanes);
-  product_plane = plane_of(tiles_per_block * strip, lanes);
 
   const int64_t strip_bytes = strip_elements() * int64_t(sizeof(float));
   const int64_t most_strips = std::max<int64_t>(kWeightsBytes / strip_bytes, 1);

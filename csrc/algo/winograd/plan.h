@@ -9,6 +9,7 @@ namespace torchconv::winograd_detail {
 constexpr int64_t kWeightsBytes = 8 << 20;  // of weights, or sums of theirs, that workers share
 constexpr int64_t kBlockBytes = 1 << 20;    // of transformed input and products that a task wants
 constexpr int64_t kWorkerBytes = 2 << 20;   // that one worker may need in all
+constexpr int64_t kChunkBytes = 256 << 10;  // of weights that a task makes as it needs them
 constexpr int64_t kTilesPerRun = 16;        // gathered at a time: their lines stay in L1
 
 // One axis, cut into tiles. A dilated axis is `dilation` interleaved undilated ones: tile number t
@@ -45,9 +46,14 @@ struct Plan : Tiling {
   int64_t strip, strips;        // channels of the widest strip, strips of a group
   int64_t strips_per_task, tasks_per_group, tasks_per_pass;
   int64_t tile_blocks;
+  int64_t chunk;   // input channels whose weights are made at a time: all, or
+  bool by_strips;  // few, by tasks that share the transformed input and take one strip each
   int64_t input_plane, weight_plane, product_plane;  // elements of one point's matrix
+  int64_t whole_plane;                               // the weight's, of all input channels
 
   Plan(const Problem& p, int threads);
+  void cut_tiles(const Problem& p);
+  void cut_strips();
   int64_t strip_begin(int64_t s) const { return vectors * s / strips * lanes; }
   // Of all groups' strips, the first that belongs to a task.
   int64_t first_strip(int64_t task) const {
@@ -55,6 +61,8 @@ struct Plan : Tiling {
   }
   int64_t strip_elements() const { return points * weight_plane; }
   int64_t weights_elements() const { return tasks_per_pass * strips_per_task * strip_elements(); }
+  // Transformed, that workers share: input, or weights of a pass.
+  int64_t shared_elements() const { return by_strips ? points * input_plane : weights_elements(); }
   int64_t position(int64_t tile, int64_t channel) const {  // of a vector of the transformed input
     return tile / rows * rows * padded_depth + channel * rows + tile % rows * lanes;
   }
@@ -73,6 +81,7 @@ View straightened(const Problem& p, View weight, bool* backwards);
 
 struct Worker {
   float* input;     // [point][tile block][channel block][rows][lanes]
+  float* weights;   // [point][chunk][strip], by strips
   float* products;  // [point][tile][strip]
   float* lines;     // [line][vector] of the input that a run of tiles sees
   float* sums;      // [line][vector] of the output that it makes
@@ -80,7 +89,8 @@ struct Worker {
   float* taps;      // [lanes][taps][lanes] of the weight
   float* start;     // [strip]: the bias
   Worker(const Plan& plan, Arena* arena) {
-    input = arena->take<float>(plan.points * plan.input_plane);
+    input = arena->take<float>(plan.by_strips ? 0 : plan.points * plan.input_plane);
+    weights = arena->take<float>(plan.by_strips ? plan.strip_elements() : 0);
     products = arena->take<float>(plan.points * plan.product_plane);
     lines = arena->take<float>(plan.lines * plan.line * plan.lanes);
     sums = arena->take<float>(plan.output_lines * plan.output_line * plan.lanes);

@@ -2,15 +2,19 @@
 // (micro/winograd_impl.h).
 //
 //     y = At [sum over ci of (G w G') * (Bt x B)] A,      one term per axis
+//     w = Gt [sum over tiles of (A y A') * (Bt x B)] G
 //
-// The product in the middle is one matrix product a point of the tile, over the input channels: 36
-// for a tile of 4x4 outputs, which would take 144. Axes of one tap stay as they are.
+// The product in the middle is one matrix product a point of the tile, over the input channels, or
+// by weight over the tiles: 36 for a tile of 4x4 outputs, which would take 144. Axes of one tap stay
+// as they are.
 //
 // Rounding, measured on normal random numbers against the same sum in double. Root mean square, as
-// multiples of gemm's in float32: 2.4 to 3.2 for two axes of F(4,3), 1.7 for one, about 1 for F(2,3)
-// (from 16 channels on; up to 10 for one channel, where gemm adds nine products). Single errors, in
-// eps times the largest sum of |x| |w| in the channel: 7 from 16 channels on, 13 for one, and 1 for
-// F(2,3). kErrorFactor is about twice the worst. NaN and infinity reach the whole tile.
+// multiples of gemm's in float32: 2.4 to 5.4 for two axes of F(4,3), 1.7 for one, about 1 for F(2,3)
+// (from 16 channels on; up to 10 for one channel, where gemm adds nine products). By weight 2.7 to 3
+// from 12x12 positions on, 7 for a single tile; 1 to 1.4 for one axis and for F(2,3). Single errors,
+// in eps times the largest sum of |x| |w| in the channel: 7 from 16 channels on, 13 for one, and 1
+// for F(2,3); by weight 8 on a map of 7x7, 3 on one of 14x14, 1 beyond. kErrorFactor is about twice
+// the worst. NaN and infinity reach the whole tile.
 #include "algo/winograd/plan.h"
 #include "core/check.h"
 #include "core/relabel.h"
@@ -55,8 +59,9 @@ std::string refuses(const Problem& p) {
 }
 
 // The products at the rate that gemm's estimate has, and a time per vector of each transform,
-// measured on layers of 64 to 512 channels. Few channels fill a fraction of a vector, few tiles a
-// fraction of a matrix tile.
+// measured on layers of 64 to 1280 channels, as multiples of gemm's time: weights that go through
+// memory take twice as long as those that stay in L2. Few channels fill a fraction of a vector, few
+// tiles a fraction of a matrix tile.
 double forward_cost(const Problem& p) {
   if (writes_nothing(p)) return 0;
   const Plan plan(p, 1);
@@ -66,8 +71,8 @@ double forward_cost(const Problem& p) {
   const double inputs = double(plan.padded_depth) / lanes * double(plan.tasks_per_group);
   const double outputs = double(plan.vectors);
   const double products = tiles * depth * outputs / 6e9;
-  const double transforms = tiles * (inputs + outputs) * 3e-9 + depth * outputs * 3e-9;
-  return groups * points * (products + transforms);
+  const double weights = depth * outputs * (plan.by_strips ? 1.5e-9 : 3e-9);
+  return groups * points * (products + tiles * (inputs + outputs) * 2.5e-9 + weights);
 }
 
 double cost(const Problem& p) {
