@@ -172,6 +172,40 @@ PROBLEMS = {
     "channels_last=1",
     "last_volume": "channels=17>17 groups=17 input=3x5x6 kernel=3x3x3 padding=1x1x1 bias=1 "
     "channels_last=1",
+    # Fourier tiles: both sides of 128, 384 and 512 elements of a line and of 32 lines; several
+    # tiles; taps that leave room for few outputs; blocks of channels and chunks of the depth; the
+    # line on the last axis or not; axes that are walked, dilated, folded
+    "fourier_127": "batch=2 channels=3>5 input=127 kernel=33 bias=1",
+    "fourier_128": "batch=3 channels=2>3 input=128 kernel=33 flip=1 bias=1",
+    "fourier_129": "batch=2 channels=3>4 input=129 kernel=33",
+    "fourier_383": "channels=2>2 groups=2 input=383 kernel=90 bias=1",
+    "fourier_385": "channels=1>3 input=385 kernel=65 flip=1",
+    "fourier_511": "batch=2 channels=2>3 input=511 kernel=100 bias=1",
+    "fourier_513": "channels=2>1 input=513 kernel=100",
+    "fourier_even": "channels=3>2 input=255 kernel=64 padding=32 bias=1",
+    "fourier_tiles": "batch=2 channels=2>2 groups=2 input=1500 kernel=70 padding=69 output=1500",
+    "fourier_all_taps": "channels=2>3 input=1023 kernel=1000 padding=9 bias=1",
+    "fourier_deep": "channels=50>2 input=810 kernel=800 bias=1",
+    "fourier_wide": "channels=2>130 input=810 kernel=800 bias=1",
+    "fourier_strided": "channels=2>3 input=700 kernel=130 stride=3 padding=40",
+    "fourier_crop": "channels=2>3 input=300 kernel=70 padding=-20 output=150",
+    "fourier_dilated": "channels=2>3 input=500 kernel=70 dilation=5 padding=30 bias=1",
+    "fourier_reflect": "batch=2 channels=2>3 input=150 kernel=65 padding=64 padding_mode=reflect",
+    "fourier_circular": "channels=2>3 input=150 kernel=65 padding=40 padding_mode=circular flip=1",
+    "fourier_replicate": "channels=2>3 input=150 kernel=66 padding=70 padding_mode=replicate",
+    "fourier_31x29": "batch=2 channels=3>3 groups=3 input=33x37 kernel=31x29 padding=15x14 bias=1",
+    "fourier_32_lines": "channels=2>3 input=32x40 kernel=9x11 bias=1",
+    "fourier_33_lines": "channels=2>3 input=33x41 kernel=10x12 flip=1",
+    "fourier_many_tiles": "channels=2>2 input=70x150 kernel=9x11 padding=4x5 bias=1",
+    "fourier_dilated_2d": "channels=3>2 input=31x45 kernel=9x8 dilation=2x3 padding=9x7 "
+    "padding_mode=circular",
+    "fourier_3d": "channels=2>3 input=9x10x20 kernel=5x4x7 padding=2x1x3 bias=1",
+    "fourier_flip_3d": "batch=2 channels=4>2 groups=2 input=9x10x11 kernel=4x5x6 padding=2x2x3 "
+    "flip=1",
+    "fourier_walked": "channels=2>3 input=40x3x45 kernel=9x1x11 stride=1x2x1 padding=4x1x5 bias=1",
+    "fourier_line_first": "batch=2 channels=3>4 input=150x5 kernel=70x1 padding=20x1",
+    "fourier_last": "channels=6>4 groups=2 input=40x50 kernel=13x12 padding=6x5 bias=1 "
+    "channels_last=1",
 }
 
 RESULTS = ("output", "input", "weight")

@@ -3,6 +3,8 @@
 namespace torchconv::TORCHCONV_TARGET {
 
 #include "micro/simd.h"
+
+#include "micro/fft_impl.h"
 #include "micro/slide_impl.h"
 #include "micro/tile_impl.h"
 #include "micro/activation_impl.h"
@@ -290,6 +292,7 @@ Kernels<T> make_kernels() {
     table.tiles[int(Tile::plain)] = tile_kernels<T, Plain<T>>();
     table.tiles[int(Tile::f2)] = tile_kernels<T, F2<T>>();
     table.tiles[int(Tile::f4)] = tile_kernels<T, F4<T>>();
+    table.fft = fft_kernels<T>();
   }
   return table;
 }

@@ -10,6 +10,7 @@
   X(winograd)                   \
   X(lanes)                      \
   X(direct)                     \
+  X(fft)                        \
   X(reference)
 #endif
 

@@ -175,27 +175,34 @@ bool keeps(const Algorithm& algorithm, const Problem& p, const Tensors& start, c
          using_it.of(p.result).bytes == const_cast<Tensors&>(done).of(p.result).bytes;
 }
 
+// A real number, of which a complex one is two.
 double value(DType dtype, const unsigned char* at) {
   float f;
+  double d;
   BFloat16 b;
   Float16 h;
+  if (dtype == DType::float64 || dtype == DType::complex128) return std::memcpy(&d, at, 8), d;
   if (dtype == DType::bfloat16) return std::memcpy(&b, at, 2), b;
   if (dtype == DType::float16) return std::memcpy(&h, at, 2), h;
   return std::memcpy(&f, at, 4), f;
 }
 
 // Equal in every bit; or, where an algorithm rounds more than the definition's sum, within its
-// bound: products are at most 4, and a result stored in 16 bits is rounded once more.
+// bound: products are at most 4, or complex ones 16, and a result stored in 16 bits is rounded once
+// more.
 bool agree(const Algorithm& algorithm, const Problem& p, const Fenced& actual, const Fenced& expected) {
   if (algorithm.error_factor == 1) return actual.bytes == expected.bytes;
   const int64_t terms = p.result == Result::weight  ? p.batch * p.output_positions()
                         : p.result == Result::input ? p.taps() * p.out_channels_per_group()
                                                     : p.taps() * p.in_channels_per_group();
-  const double eps = p.dtype == DType::bfloat16 ? 0x1p-7 : p.dtype == DType::float16 ? 0x1p-10 : 0x1p-23;
-  for (int64_t i = 0; i < expected.size(); i += element_bytes(p.dtype)) {
+  const bool wide = p.dtype == DType::float64 || p.dtype == DType::complex128;
+  const double computed = wide ? 0x1p-52 : 0x1p-23;
+  const double eps = p.dtype == DType::bfloat16 ? 0x1p-7 : p.dtype == DType::float16 ? 0x1p-10 : computed;
+  const double largest = is_complex(p.dtype) ? 16 : 4;
+  for (int64_t i = 0; i < expected.size(); i += element_bytes(p.dtype) / planes_of(p.dtype)) {
     const double wanted = value(p.dtype, expected.bytes.data() + kGuard + i);
     const double error = std::abs(value(p.dtype, actual.bytes.data() + kGuard + i) - wanted);
-    const double bound = algorithm.error_factor * 0x1p-23 * 4 * double(terms) + eps * std::abs(wanted);
+    const double bound = algorithm.error_factor * computed * largest * double(terms) + eps * std::abs(wanted);
     if (!(error <= bound)) return false;
   }
   return true;
