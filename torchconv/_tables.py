@@ -25,11 +25,12 @@ def html(
     right: Sequence[int] = (),
     strong: int | None = None,
 ) -> str:
-    """The same as an HTML table; the row `strong` is in bold face."""
+    """The same as an HTML table, its title above; the row `strong` is in bold face."""
 
     def line(tag: str, cells: Sequence[str], style: str = "") -> str:
         aligned = (
-            f'<{tag} style="text-align:{"right" if column in right else "left"}{style}">'
+            f'<{tag} style="padding:2px 8px;white-space:nowrap;'
+            f'text-align:{"right" if column in right else "left"}{style}">'
             f"{escape(cell)}</{tag}>"
             for column, cell in enumerate(cells)
         )
@@ -40,6 +41,6 @@ def html(
         for number, row in enumerate(rows)
     )
     return (
-        f'<table><caption style="text-align:left">{escape(caption)}</caption>'
+        f'<div style="padding:2px 8px">{escape(caption)}</div><table>'
         f"<thead>{line('th', head)}</thead><tbody>{body}</tbody></table>"
     )

@@ -59,7 +59,7 @@ def _block(axes: Axes, left: float, size: tuple[int, ...]) -> float:
     for colour, corners in (("#dbe4fb", front), ("#eef2fd", upper), ("#b9c9f5", side)):
         axes.fill(*zip(*corners, strict=True), facecolor=colour, edgecolor=ACCENT, linewidth=0.8)
     middle = left + (width + back) / 2
-    label = f"{'x'.join(map(str, spatial))}\n{channels} channels"
+    label = f"{'x'.join(map(str, spatial))}\n{channels} channel{'s' * (channels != 1)}"
     axes.text(middle, -0.98, label, ha="center", va="top", fontsize=7.5, color=INK)
     return right + back
 
