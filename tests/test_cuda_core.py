@@ -148,7 +148,12 @@ FAULTS = {
         "constexpr int kSides = 2;",
     ),
     "batch_forgotten": (REFERENCE, REFERENCE, "n * view.batch + g", "g"),
-    "tail_of_the_grid": (REFERENCE, REFERENCE, "element += step)", "element += elements)"),
+    "tail_of_the_grid": (
+        REFERENCE,
+        REFERENCE,
+        "(gridDim.x) * kThreads;",
+        "(gridDim.x) * 2 * kThreads;",
+    ),
 }
 
 

@@ -44,7 +44,8 @@ std::string refusal(const Problem& problem);
 Plan explain(const Problem& problem, int threads);
 
 // Forces an algorithm by name, on every device that has one of it, in this process from now on; ""
-// frees the choice again. False where no algorithm has that name. TORCHCONV_ALGORITHM in the environment sets the first value.
+// frees the choice again. False where no algorithm has that name. TORCHCONV_ALGORITHM in the
+// environment sets the first value.
 bool force_algorithm(const std::string& name);
 std::string forced_algorithm();
 
