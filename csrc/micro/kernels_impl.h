@@ -27,13 +27,12 @@ void turn_square(const Lines& from, T* to, int64_t to_step) {
     const int64_t left = from.count - k < lanes ? from.count - k : lanes;
     Vec<T> v[lanes] = {};
     if (from.rows == lanes && left == lanes) {
-#pragma GCC unroll 16
-      for (int r = 0; r < lanes; ++r) v[r] = load_full<T>(line + r * from.row + k);
+      load_turned<T>(line + k, from.row, v);
     } else {
       for (int64_t r = 0; r < from.rows; ++r)
         v[r] = load_within<T>(from, r, line + r * from.row + k, left);
+      zip_all<T, lanes>(v);
     }
-    zip_all<T, lanes>(v);
     if (from.rows == lanes && left == lanes) {
 #pragma GCC unroll 16
       for (int i = 0; i < lanes; ++i) store(to + i * to_step, v[i]);
@@ -147,20 +146,44 @@ void scatter_turned(const T* from, int64_t from_row, Finish finish, const Lines&
       const int64_t rows = to.rows - r < lanes ? to.rows - r : lanes;
       const int64_t count = to.count - k < lanes ? to.count - k : lanes;
       Vec<T> v[lanes] = {};
-      for (int64_t i = 0; i < rows; ++i) {
-        const T* const at = from + (r + i) * from_row + k;
-        v[i] = count < lanes ? load_part<T, T>(at, count) : load(at);
+      const T* const first = from + r * from_row + k;
+      if (rows == lanes && count == lanes) {
+        load_turned<T>(first, from_row, v);
+      } else {
+        for (int64_t i = 0; i < rows; ++i) {
+          const T* const at = first + i * from_row;
+          v[i] = count < lanes ? load_part<T, T>(at, count) : load(at);
+        }
+        zip_all<T, lanes>(v);
       }
-      zip_all<T, lanes>(v);
       Stored* const at = static_cast<Stored*>(to.data) + r + k * to.step;
       for (int64_t i = 0; i < count; ++i) put<T>(at + i * to.step, v[i], finish, rows);
     }
 }
 
+// Two rows of sums are every other element of one line of memory.
+template <typename T, typename Stored>
+void scatter_pairs(const T* from, int64_t from_row, Finish finish, const Lines& to) {
+  constexpr int lanes = kLanes<T>;
+  for (int64_t k = 0; k < to.count; k += lanes) {
+    const int64_t count = to.count - k < lanes ? to.count - k : lanes;
+    Vec<T> v[2];
+    for (int r = 0; r < 2; ++r)
+      v[r] = count < lanes ? load_part<T, T>(from + r * from_row + k, count)
+                           : load(from + r * from_row + k);
+    zip_all<T, 2>(v);
+    Stored* const at = static_cast<Stored*>(to.data) + 2 * k;
+    put<T>(at, v[0], finish, 2 * count);
+    if (2 * count > lanes) put<T>(at + lanes, v[1], finish, 2 * count - lanes);
+  }
+}
+
 template <typename T, typename Stored>
 void scatter_lines(const T* from, int64_t from_row, Finish finish, const Lines& to) {
-  if (to.row == 1 && to.step > 1 && 2 * to.rows >= kLanes<T>)
+  if (to.row == 1 && to.step > 1 && to.rows > 1 && 2 * to.rows >= kLanes<T>)
     return scatter_turned<T, Stored>(from, from_row, finish, to);
+  if (to.row == 1 && to.rows == 2 && to.step == 2)
+    return scatter_pairs<T, Stored>(from, from_row, finish, to);
   Stored* line = static_cast<Stored*>(to.data);
   const int64_t whole = to.count / kLanes<T> * kLanes<T>, rest = to.count - whole;
   for (int64_t r = 0; r < to.rows; ++r, line += to.row, from += from_row) {

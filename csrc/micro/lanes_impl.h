@@ -159,6 +159,8 @@ struct Places {
 template <typename T, typename Stored>
 inline void turn_to_lanes(const Stored* at, const Sheet& from, int64_t count, Vec<T>* v) {
   constexpr int lanes = kLanes<T>;
+  if (from.lanes == lanes && count >= lanes && from.step == 1)
+    return load_turned<T>(at, from.lane, v);
 #pragma GCC unroll 16
   for (int r = 0; r < lanes; ++r) {
     if (r >= from.lanes)
@@ -254,9 +256,13 @@ void line_from_lanes(const T* from, int64_t from_step, Finish finish, const Shee
     for (int64_t left; (left = to.count - k) >= kShortest<T>;
          k += lanes, from += lanes * from_step) {
       Vec<T> v[lanes];
+      if (left >= lanes) {
+        load_turned<T>(from, from_step, v);
+      } else {
 #pragma GCC unroll 16
-      for (int j = 0; j < lanes; ++j) v[j] = j < left ? load(from + j * from_step) : Vec<T>{};
-      zip_all<T, lanes>(v);
+        for (int j = 0; j < lanes; ++j) v[j] = j < left ? load(from + j * from_step) : Vec<T>{};
+        zip_all<T, lanes>(v);
+      }
 #pragma GCC unroll 16
       for (int r = 0; r < lanes; ++r) {
         if (r >= to.lanes) break;

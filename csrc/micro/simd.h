@@ -25,6 +25,16 @@ struct CountLanes<0, k...> {
 template <typename T>
 using AllLanes = typename CountLanes<kLanes<T>>::Type;
 
+// Whether two types are one.
+template <typename A, typename B>
+struct SameType {
+  static constexpr bool value = false;
+};
+template <typename A>
+struct SameType<A, A> {
+  static constexpr bool value = true;
+};
+
 // A bool as a type, for what a loop's body knows when it is compiled.
 struct True {
   constexpr operator bool() const { return true; }
@@ -73,51 +83,114 @@ inline void zip(Vec<T> x, Vec<T> y, Vec<T>* low, Vec<T>* high, Lanes<k...>) {
   *high = __builtin_shufflevector(x, y, (k % 2 * lanes + (lanes + k) / 2)...);
 }
 
+// The same within each 16 bytes: no more than the units of AVX2 do at once. What crosses them costs
+// AMD's first Zen eight operations.
+template <typename T>
+constexpr int kQuarter = 16 / int(sizeof(T));
+template <typename T, int... k>
+inline void zip_quarters(Vec<T> x, Vec<T> y, Vec<T>* low, Vec<T>* high, Lanes<k...>) {
+  constexpr int lanes = kLanes<T>, quarter = kQuarter<T>;
+  *low =
+      __builtin_shufflevector(x, y, (k % 2 * lanes + k / quarter * quarter + k % quarter / 2)...);
+  *high = __builtin_shufflevector(
+      x, y, (k % 2 * lanes + k / quarter * quarter + (quarter + k % quarter) / 2)...);
+}
+
+// Two halves of a vector, or the low or the high halves of two, side by side.
+template <typename T, typename Half, int... k>
+inline Vec<T> join(Half low, Half high, Lanes<k...>) {
+  return __builtin_shufflevector(low, high, k...);
+}
+template <typename T, int... k>
+inline Vec<T> join_low(Vec<T> x, Vec<T> y, Lanes<k...>) {
+  constexpr int lanes = kLanes<T>;
+  return __builtin_shufflevector(x, y, (k < lanes / 2 ? k : lanes / 2 + k)...);
+}
+template <typename T, int... k>
+inline Vec<T> join_high(Vec<T> x, Vec<T> y, Lanes<k...>) {
+  constexpr int lanes = kLanes<T>;
+  return __builtin_shufflevector(x, y, (k < lanes / 2 ? lanes / 2 + k : lanes + k)...);
+}
+
 // v[0][0], v[1][0], ..., v[0][1], v[1][1], ... : the lanes of `count` vectors in turn. Vectors of
 // even and of odd number are zipped by themselves first, then with each other.
-template <typename T, int count>
-inline void zip_all(Vec<T>* v) {
+template <typename T, int count, bool quarters = false>
+inline void zip_by_halves(Vec<T>* v) {
   if constexpr (count > 1) {
     Vec<T> even[count / 2], odd[count / 2];
 #pragma GCC unroll 8
     for (int i = 0; i < count / 2; ++i) even[i] = v[2 * i], odd[i] = v[2 * i + 1];
-    zip_all<T, count / 2>(even);
-    zip_all<T, count / 2>(odd);
+    zip_by_halves<T, count / 2, quarters>(even);
+    zip_by_halves<T, count / 2, quarters>(odd);
 #pragma GCC unroll 8
-    for (int i = 0; i < count / 2; ++i)
-      zip<T>(even[i], odd[i], &v[2 * i], &v[2 * i + 1], AllLanes<T>{});
+    for (int i = 0; i < count / 2; ++i) {
+      if constexpr (quarters)
+        zip_quarters<T>(even[i], odd[i], &v[2 * i], &v[2 * i + 1], AllLanes<T>{});
+      else
+        zip<T>(even[i], odd[i], &v[2 * i], &v[2 * i + 1], AllLanes<T>{});
+    }
   }
 }
 
+// Of two halves, each is zipped within itself, before or after the halves are sorted.
+template <typename T, int count>
+inline void zip_all(Vec<T>* v) {
+  constexpr int quarter = kQuarter<T>;
+  if constexpr (TORCHCONV_VECTOR_BYTES != 32 || count == 1 || count > 2 * quarter) {
+    zip_by_halves<T, count>(v);
+  } else if constexpr (count == 2 * quarter) {
+    Vec<T> low[quarter], high[quarter];
+#pragma GCC unroll 8
+    for (int i = 0; i < quarter; ++i) {
+      low[i] = join_low<T>(v[i], v[quarter + i], AllLanes<T>{});
+      high[i] = join_high<T>(v[i], v[quarter + i], AllLanes<T>{});
+    }
+    zip_by_halves<T, quarter, true>(low);
+    zip_by_halves<T, quarter, true>(high);
+#pragma GCC unroll 8
+    for (int i = 0; i < quarter; ++i) v[i] = low[i], v[quarter + i] = high[i];
+  } else {
+    zip_by_halves<T, count, true>(v);
+    Vec<T> zipped[count];
+#pragma GCC unroll 8
+    for (int i = 0; i < count; ++i) zipped[i] = v[i];
+#pragma GCC unroll 8
+    for (int i = 0; i < count / 2; ++i) {
+      v[i] = join_low<T>(zipped[2 * i], zipped[2 * i + 1], AllLanes<T>{});
+      v[count / 2 + i] = join_high<T>(zipped[2 * i], zipped[2 * i + 1], AllLanes<T>{});
+    }
+  }
+}
+
+// A square of elements, turned: v[k][r] = from[r * row + k]. Halves of vectors are loaded to where
+// they belong, so that nothing need cross them.
+template <typename T, typename Stored>
+inline void load_turned(const Stored* from, int64_t row, Vec<T>* v) {
+  constexpr int lanes = kLanes<T>;
 #if TORCHCONV_VECTOR_BYTES == 32
-// A square turned: whole halves cross over once, by the cheapest instructions that do it. Zip after
-// zip they would three times, and Zen 1 takes eight steps for each.
-template <int... k>
-inline Vec<float> pick(Vec<float> x, Vec<float> y) {
-  return __builtin_shufflevector(x, y, k...);
-}
-template <>
-inline void zip_all<float, 8>(Vec<float>* v) {
-  Vec<float> pair[8], four[8];
-#pragma GCC unroll 4
-  for (int i = 0; i < 8; i += 2) {
-    pair[i] = pick<0, 8, 1, 9, 4, 12, 5, 13>(v[i], v[i + 1]);
-    pair[i + 1] = pick<2, 10, 3, 11, 6, 14, 7, 15>(v[i], v[i + 1]);
+  if constexpr (SameType<T, Stored>::value) {
+    typedef T Half __attribute__((vector_size(16)));
+    constexpr int quarter = kQuarter<T>;
+    const auto load_halves = [&](const T* at) {
+      Half low, high;
+      __builtin_memcpy(&low, at, sizeof low);
+      __builtin_memcpy(&high, at + quarter * row, sizeof high);
+      return join<T>(low, high, AllLanes<T>{});
+    };
+#pragma GCC unroll 8
+    for (int i = 0; i < quarter; ++i) {
+      v[i] = load_halves(from + i * row);
+      v[quarter + i] = load_halves(from + i * row + quarter);
+    }
+    zip_by_halves<T, quarter, true>(v);
+    zip_by_halves<T, quarter, true>(v + quarter);
+    return;
   }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {  // 0, 1, 4, 5: those two further are of the same half
-    const int p = i / 2 * 4 + i % 2, to = 2 * i;
-    four[to] = pick<0, 1, 8, 9, 4, 5, 12, 13>(pair[p], pair[p + 2]);
-    four[to + 1] = pick<2, 3, 10, 11, 6, 7, 14, 15>(pair[p], pair[p + 2]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    const __m256 x = four[i], y = four[i + 4];
-    v[i] = _mm256_insertf128_ps(x, _mm256_castps256_ps128(y), 1);
-    v[i + 4] = _mm256_insertf128_ps(y, _mm256_extractf128_ps(x, 1), 0);
-  }
-}
 #endif
+#pragma GCC unroll 16
+  for (int r = 0; r < lanes; ++r) v[r] = load_full<T>(from + r * row);
+  zip_all<T, lanes>(v);
+}
 
 // The other way: every count-th lane of the vectors, taken as one sequence.
 template <typename T, int... k>
@@ -163,16 +236,6 @@ inline void store_even<float, float>(float* to, Vec<float> v, int64_t count) {
   zip<float>(v, v, &low, &high, AllLanes<float>{});
   _mm512_mask_storeu_ps(to, __mmask16(even), (__m512)low);
   _mm512_mask_storeu_ps(to + 16, __mmask16(even >> 16), (__m512)high);
-}
-#elif TORCHCONV_VECTOR_BYTES == 32
-template <>
-inline void store_even<float, float>(float* to, Vec<float> v, int64_t count) {
-  const __m256i even = _mm256_setr_epi32(-1, 0, -1, 0, -1, 0, -1, 0);
-  Vec<float> low, high;
-  zip<float>(v, v, &low, &high, AllLanes<float>{});
-  _mm256_maskstore_ps(to, _mm256_and_si256(even, first8(2 * count)), (__m256)low);
-  if (count > 4)
-    _mm256_maskstore_ps(to + 8, _mm256_and_si256(even, first8(2 * count - 8)), (__m256)high);
 }
 #endif
 

@@ -117,7 +117,7 @@ inline void store_words(char* to, Words words, int64_t bytes) {
 }
 
 // The first `bytes` of a vector; loaded, the other lanes are zero. AVX-512 masks bytes, AVX2 32-bit
-// elements.
+// elements; but AMD's machines make some forty operations of a store that AVX2 masks.
 #if TORCHCONV_VECTOR_BYTES == 64
 inline __mmask64 first64(int64_t count) {
   return count < 64 ? (uint64_t(1) << count) - 1 : ~uint64_t(0);
@@ -126,6 +126,21 @@ inline __mmask64 first64(int64_t count) {
 inline __m256i first8(int64_t count) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(count)),
                             _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline void store_pieces(char* to, __m256i v, int64_t bytes) {
+  if (bytes >= 32) return _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), v);
+  __m128i left = _mm256_castsi256_si128(v);
+  if (bytes & 16) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), left);
+    left = _mm256_extracti128_si256(v, 1);
+    to += 16;
+  }
+  if (bytes & 8) {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), left);
+    left = _mm_unpackhi_epi64(left, left);
+    to += 8;
+  }
+  if (bytes & 4) store_word<uint32_t>(to, uint32_t(_mm_cvtsi128_si32(left)));
 }
 #endif
 
@@ -156,7 +171,7 @@ inline void store_first(void* to, V v, int64_t bytes) {
     return _mm256_mask_storeu_epi8(to, __mmask32(first64(bytes)), (__m256i)v);
 #elif TORCHCONV_VECTOR_BYTES == 32
   if constexpr (sizeof(V) == 32 && sizeof(V{}[0]) >= 4)
-    return _mm256_maskstore_epi32(static_cast<int*>(to), first8(bytes / 4), (__m256i)v);
+    return store_pieces(static_cast<char*>(to), (__m256i)v, bytes);
 #endif
   Words words[kWords<V>] = {};
   __builtin_memcpy(words, &v, sizeof v);

@@ -144,9 +144,7 @@ void turn_lines(const Lines& from, T* to, int64_t to_step) {
       const int64_t left = from.count - k;
       Vec<T> v[lanes];
       if (from.rows == lanes && left >= lanes) {
-#pragma GCC unroll 16
-        for (int r = 0; r < lanes; ++r) v[r] = load_full<T>(line + r * from.row + k);
-        zip_all<T, lanes>(v);
+        load_turned<T>(line + k, from.row, v);
 #pragma GCC unroll 16
         for (int j = 0; j < lanes; ++j) store(to + (k + j) * to_step, v[j]);
         continue;
