@@ -101,22 +101,82 @@ void next_tap(const Problem& p, int64_t* tap) {
   }
 }
 
+// Adds where the axes before the last meet the input; false where they meet nothing.
+bool add_outer(const Problem& p, const Reals& input, const int64_t* tap, const Run& run,
+               int64_t* offset) {
+  for (int a = 0; a < p.axes - 1; ++a) {
+    const Axis& x = p.axis[a];
+    const int64_t v = run.o[a] * x.stride - x.padding + tap[a] * x.dilation;
+    const int64_t i = fold(p.padding_mode, v, x.input_size);
+    if (i < 0) return false;
+    *offset += i * input.stride.axis[a];
+  }
+  return true;
+}
+
 // One run of one tap, for `channels` rows.
 template <typename T>
 void pack_run(const Problem& p, const Reals& input, int64_t offset, const int64_t* tap,
               const Run& run, int64_t channels, T* to, int64_t to_row) {
   const int last = p.axes - 1;
-  for (int a = 0; a < last; ++a) {
-    const Axis& x = p.axis[a];
-    const int64_t v = run.o[a] * x.stride - x.padding + tap[a] * x.dilation;
-    const int64_t i = fold(p.padding_mode, v, x.input_size);
-    if (i < 0) return zero(to, to_row, channels, run.count);
-    offset += i * input.stride.axis[a];
-  }
+  if (!add_outer(p, input, tap, run, &offset)) return zero(to, to_row, channels, run.count);
   const Axis& x = p.axis[last];
   const int64_t first = run.o[last] * x.stride - x.padding + tap[last] * x.dilation;
   pack_line(input, p.padding_mode, offset, x.input_size, input.stride.axis[last], first, x.stride,
             run.count, channels, to, to_row);
+}
+
+// Whether positions lie far apart in memory and their taps side by side: then the patches of a line
+// are squares to be turned, rather than elements to be picked one by one.
+bool taps_lie_together(const Problem& p, const Reals& input) {
+  const Axis& x = p.axis[p.axes - 1];
+  const int64_t step = input.stride.axis[p.axes - 1];
+  return x.kernel_size >= 3 && x.stride > 2 && step * x.dilation == 1;
+}
+
+// One run of taps [t0, t1) of a line, of one channel.
+template <typename T>
+void turn_run(const Problem& p, const Reals& input, int64_t offset, int64_t* tap, int64_t t0,
+              int64_t t1, const Run& run, T* to, int64_t to_row) {
+  const int last = p.axes - 1;
+  if (!add_outer(p, input, tap, run, &offset)) return zero(to, to_row, t1 - t0, run.count);
+  const Axis& x = p.axis[last];
+  const int64_t first = run.o[last] * x.stride - x.padding;
+  const int64_t begin = inside(x.input_size, first + t0, x.stride, run.count).begin;
+  const int64_t end = inside(x.input_size, first + t1 - 1, x.stride, run.count).end;
+  const auto tap_by_tap = [&](int64_t from, int64_t until) {
+    for (int64_t t = t0; t < t1 && from < until; ++t)
+      pack_line(input, p.padding_mode, offset, x.input_size, 1, first + from * x.stride + t,
+                x.stride, until - from, 1, to + (t - t0) * to_row + from, to_row);
+  };
+  if (begin >= end) return tap_by_tap(0, run.count);
+  tap_by_tap(0, begin);
+  const Lines lines{input.at(offset + first + begin * x.stride + t0), end - begin, x.stride,
+                    t1 - t0, 1};
+  kernels<T>().interleave(input.store, lines, Sum<T>(1), to + begin, 1, to_row);
+  tap_by_tap(end, run.count);
+}
+
+template <typename T>
+void pack_turned(const Problem& p, const Reals& input, int64_t g, int plane, int64_t m0, int64_t m1,
+                 int64_t first, int64_t count, T* to, int64_t to_row) {
+  const Grid grid = output_grid(p);
+  const int last = p.axes - 1;
+  const int64_t line = p.axis[last].kernel_size, lines = p.taps() / line;
+  for (int64_t l = m0 / line; l * line < m1; ++l) {  // l = (channel, line of taps)
+    int64_t tap[kMaxAxes] = {};
+    for (int64_t a = last - 1, rest = l % lines; a >= 0; --a) {
+      tap[a] = rest % p.axis[a].kernel_size;
+      rest /= p.axis[a].kernel_size;
+    }
+    const int64_t t0 = std::max<int64_t>(m0 - l * line, 0), t1 = std::min(m1 - l * line, line);
+    const int64_t offset = plane + g * input.stride.group + l / lines * input.stride.in_channel;
+    T* const rows = to + (l * line + t0 - m0) * to_row;
+    for_each_run(grid, first, count, [&](const Run& run) {
+      turn_run(p, input, offset + run.n * input.stride.batch, tap, t0, t1, run, rows + run.column,
+               to_row);
+    });
+  }
 }
 
 }  // namespace
@@ -146,6 +206,8 @@ void pack_line(const Reals& input, PaddingMode mode, int64_t offset, int64_t siz
 template <typename T>
 void pack_patches(const Problem& p, const Reals& input, int64_t g, int plane, int64_t m0,
                   int64_t m1, int64_t first, int64_t count, T* to, int64_t to_row) {
+  if (taps_lie_together(p, input))
+    return pack_turned(p, input, g, plane, m0, m1, first, count, to, to_row);
   const int64_t taps = p.taps();
   const Grid grid = output_grid(p);
   // Few enough channels at a time that their images stay in the caches from tap to tap.
