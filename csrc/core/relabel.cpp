@@ -181,6 +181,53 @@ void straighten_taps(Problem* problem, View* weight) {
   weight->data = static_cast<char*>(weight->data) + offset * element_bytes(problem->dtype);
 }
 
+void taps_to_channels(Problem* problem, Operands* operands) {
+  View &input = operands->input, &weight = operands->weight;
+  int64_t apart = 0, weight_apart = 0, taps = 1;  // from one tap to the next, and how many
+  for (int a = problem->axes - 1; a >= 0; --a) {
+    const Axis& x = problem->axis[a];
+    if (x.output_size != 1 || x.kernel_size < 1 || x.padding != 0 || x.dilation < 1 ||
+        (x.kernel_size - 1) * x.dilation >= x.input_size)
+      return;
+    if (x.kernel_size == 1) continue;
+    const int64_t step = input.axis[a] * x.dilation, weight_step = weight.axis[a];
+    if (taps == 1)
+      apart = step, weight_apart = weight_step;
+    else if (step != apart * taps || weight_step != weight_apart * taps)
+      return;
+    taps *= x.kernel_size;
+  }
+  const bool one_channel = problem->in_channels_per_group() == 1;
+  if (taps == 1 || (!one_channel &&
+                    (input.in_channel != apart * taps || weight.in_channel != weight_apart * taps)))
+    return;
+  problem->in_channels *= taps;
+  input.in_channel = apart;
+  weight.in_channel = weight_apart;
+  for (int a = 0; a < problem->axes; ++a) problem->axis[a] = Axis{};
+}
+
+void drop_blind_outputs(Problem* problem, Operands* operands) {
+  if (problem->result == Result::output || problem->padding_mode != PaddingMode::zeros) return;
+  int64_t offset = 0;
+  for (int a = 0; a < problem->axes; ++a) {
+    Axis& x = problem->axis[a];
+    if (x.kernel_size == 0 || x.output_size == 0) continue;
+    // Output o sees the indices from o * stride - padding on, as far as the taps reach.
+    const int64_t low = x.padding - (x.kernel_size - 1) * x.dilation;
+    const int64_t high = x.input_size - 1 + x.padding;
+    const int64_t first = low > 0 ? ceil_div(low, x.stride) : 0;
+    const int64_t end = high < 0 ? 0 : std::min(x.output_size, high / x.stride + 1);
+    if (first == 0 && end == x.output_size) continue;
+    x.output_size = std::max<int64_t>(end - first, 0);
+    if (x.output_size == 0) continue;
+    x.padding -= first * x.stride;
+    offset += first * operands->output.axis[a];
+  }
+  operands->output.data =
+      static_cast<char*>(operands->output.data) + offset * element_bytes(problem->dtype);
+}
+
 void simplify(Problem* problem, Operands* operands) {
   View &input = operands->input, &weight = operands->weight, &output = operands->output;
   const auto still = [](const Axis& x) {
@@ -205,7 +252,19 @@ void simplify(Problem* problem, Operands* operands) {
       ++kept;
     }
   }
-  if (kept == 0) problem->axis[kept++] = Axis{};  // a point is a line of one
+  // Images that lie end to end are a longer one, and those of a point each a line.
+  const int64_t positions = kept == 0 ? 1 : problem->axis[0].input_size;
+  const bool end_to_end = kept == 0 || (still(problem->axis[0]) && kept == 1 &&
+                                        input.batch == input.axis[0] * positions &&
+                                        output.batch == output.axis[0] * positions);
+  if (end_to_end) {
+    if (kept == 0) input.axis[0] = input.batch, output.axis[0] = output.batch;
+    const int64_t all = problem->batch * positions;
+    problem->axis[0] = Axis{all, 1, all, 1, 0, 1};
+    problem->batch = 1;
+    input.batch = output.batch = 0;
+    kept = 1;
+  }
   problem->axes = kept;
 }
 

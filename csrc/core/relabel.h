@@ -48,9 +48,17 @@ Operands input_as_forward(const Problem& problem, const Operands& operands, cons
 // gradient), which makes the dilation negative and the weight contiguous.
 void straighten_taps(Problem* problem, View* weight);
 
-// Drops axes of size 1 and joins neighbouring axes that no tap moves along (1x1 kernels), so that
-// rows get as long as the layout allows. Forward problems only.
+// Drops axes of size 1 and joins neighbouring axes that no tap moves along (1x1 kernels), the batch
+// among them, so that rows get as long as the layout allows. Forward problems and weight gradients.
 void simplify(Problem* problem, Operands* operands);
+
+// Taps that never move, since there is one output, become channels where they lie end to end with
+// these in the input and the weight (the last patch of an image, a fully connected layer). The order
+// of products stays. Forward problems and weight gradients.
+void taps_to_channels(Problem* problem, Operands* operands);
+
+// Outputs that see nothing but zeros are dropped. Gradients only.
+void drop_blind_outputs(Problem* problem, Operands* operands);
 
 // Calls run(problem, operands) for each forward problem that makes up the result, in order.
 template <typename Run>

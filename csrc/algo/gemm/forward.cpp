@@ -16,6 +16,10 @@ namespace torchconv::gemm_detail {
 namespace {
 
 constexpr int64_t kSumsBytes = 768 << 10;  // of Y
+constexpr int64_t kLeastShallow = 16;      // vectors of a row of X, where all rows are kept in L1
+// Rows of X in place lie in_channel apart. Where that is a multiple of so many bytes they share a few
+// sets of the caches (64 sets of 64 bytes), and a strip of them does not stay.
+constexpr int64_t kAliasedBytes = 1 << 10;
 
 // How a forward problem is cut.
 template <typename T>
@@ -34,7 +38,10 @@ struct ForwardPlan {
     positions = p.batch * p.output_positions();
     chunk = depth_chunk<T>(depth);
     const int64_t chunk_bytes = chunk * int64_t(sizeof(T));
-    const int64_t most_columns = std::min(kBlockBytes / chunk_bytes, kMostColumns);
+    int64_t most_columns = std::min(kBlockBytes / chunk_bytes, kMostColumns);
+    // Of a shallow block all stays in L1.
+    const int64_t in_strip = kStripBytes / chunk_bytes;
+    if (in_strip >= kLeastShallow * kernel.lanes) most_columns = std::min(most_columns, in_strip);
     column_blocks = ceil_div(positions, round_down(most_columns, kernel.lanes));
     cut_columns(kernel.lanes);
     const int64_t most_rows =
@@ -128,7 +135,8 @@ struct Forward {
     const Axis& x = p.axis[0];
     is_matrix = plan.planes == 1 && input.bytes == sizeof(T) && p.axes == 1 && x.kernel_size == 1 &&
                 x.stride == 1 && x.padding == 0 && x.input_size == x.output_size &&
-                input.stride.axis[0] == 1;
+                input.stride.axis[0] == 1 &&
+                input.stride.in_channel * input.bytes % kAliasedBytes != 0;
   }
 
   // Rows [r0, r0 + rows) of group g, at positions [first, first + count).
@@ -231,6 +239,7 @@ template <typename T>
 void run_forward(Problem p, Operands operands, const Context& context) {
   if (writes_nothing(p)) return;
   straighten_taps(&p, &operands.weight);
+  taps_to_channels(&p, &operands);
   simplify(&p, &operands);
   const ForwardPlan<T> plan(p, context.threads);
   const Forward<T> forward(p, operands, plan);

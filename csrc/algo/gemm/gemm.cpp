@@ -14,6 +14,8 @@
 //
 // Sums run over m (or over the positions) in an order fixed by the problem alone, so the bits do
 // not depend on the threads.
+#include <cmath>
+
 #include "algo/gemm/parts.h"
 
 namespace torchconv {
@@ -30,25 +32,56 @@ auto in_tile_type(DType dtype, const F& f) {
   return in_compute_type(dtype, f);
 }
 
+// Without the outputs that see nothing but padding.
+Problem seen(Problem p) {
+  Operands none{};
+  drop_blind_outputs(&p, &none);
+  return p;
+}
+
 bool adds_up_by_input(const Problem& p) { return p.result == Result::input && adds_up(p); }
+
+// Multiply-adds of the products themselves: by input, those of the forward problems.
+double products_made(const Problem& p, bool adds) {
+  if (p.result != Result::input || adds) return p.multiply_adds();
+  double sum = 0;
+  for_each_forward(p, Operands{},
+                   [&](const Problem& q, const Operands&) { sum += q.multiply_adds(); });
+  return sum;
+}
 
 // The tile near its peak, and a gather of every element of X for each tap, shared by the rows of
 // W; or, where products are added up, an addition of every element of G; the weights, read once;
-// and the way to a group and an image. The rates are medians over the benchmark's workloads on Zen
-// 5; only their ratio to the other algorithms' matters.
-double cost(const Problem& p) {
+// and the way to a group and an image, and to a line of each row. By weight, the columns of W are
+// filled up to whole vectors, and Y is turned. The rates are medians over the benchmark's workloads
+// on Zen 5, the ways to a line and the turning what AVX2 needed to agree on Zen 1; only their ratio
+// to the other algorithms' matters.
+double cost(const Problem& problem) {
+  const Problem p = seen(problem);
   const double products = in_tile_type(
       p.dtype, []<typename T>(T) { return double(kernels<T>().lanes * kernels<T>().steps); });
   const double planes = planes_of(p.dtype);
   const bool adds = adds_up_by_input(p);
   const int64_t sharing =
       p.result == Result::input && !adds ? p.in_channels_per_group() : p.out_channels_per_group();
-  const double carried = p.multiply_adds() * planes / double(std::max<int64_t>(sharing, 1));
+  const double made = products_made(p, adds);
+  const double carried = made * planes / double(std::max<int64_t>(sharing, 1));
+  const Axis& last = p.axis[p.axes - 1];
+  const int64_t line = p.result == Result::input && !adds ? last.input_size : last.output_size;
+  const double lines = carried / double(std::max<int64_t>(line, 1));
+  double filled = 1, turned = 0;
+  if (p.result == Result::weight) {
+    const double lanes = lanes_of(p.dtype);
+    const double columns = double(p.in_channels_per_group() * p.taps()) * planes;
+    filled = columns == 0 ? 1 : std::ceil(columns / lanes) * lanes / columns;
+    turned = double(p.batch) * double(p.out_channels) * double(p.output_positions()) * planes *
+             2.4e-9 / lanes;
+  }
   const double weights =
       double(p.out_channels) * double(p.in_channels_per_group()) * double(p.taps()) * planes;
   const double pieces = p.groups > 1 ? double(p.groups) * double(p.batch) : 0;
-  return 1e-6 + 3e-6 * pieces + p.multiply_adds() * planes * planes / (products * 6e9) +
-         carried / (adds ? 8e9 : 3e9) + weights / 4e9;
+  return 1e-6 + 3e-6 * pieces + made * filled * planes * planes / (products * 6e9) +
+         carried / (adds ? 8e9 : 3e9) + lines * (adds ? 1e-8 : 4e-9) + weights / 4e9 + turned;
 }
 
 // The forward problem that writes zeros over the whole input.
@@ -68,7 +101,8 @@ int64_t scratch_of(const Problem& p, int threads) {
   return largest(p, [&](const Problem& forward) { return forward_scratch<T>(forward, threads); });
 }
 
-int64_t scratch_bytes(const Problem& p, int threads) {
+int64_t scratch_bytes(const Problem& problem, int threads) {
+  const Problem p = seen(problem);
   return in_tile_type(p.dtype, [&]<typename T>(T) { return scratch_of<T>(p, threads); });
 }
 
@@ -89,7 +123,10 @@ void run_in(const Problem& p, const Operands& operands, const Context& context) 
   });
 }
 
-void run(const Problem& p, const Operands& operands, const Context& context) {
+void run(const Problem& problem, const Operands& given, const Context& context) {
+  Problem p = problem;
+  Operands operands = given;
+  drop_blind_outputs(&p, &operands);
   in_tile_type(p.dtype, [&]<typename T>(T) { run_in<T>(p, operands, context); });
 }
 

@@ -21,8 +21,10 @@ constexpr int64_t kResultBytes = 512 << 10;  // of X, a block
 constexpr int64_t kRowsWanted = 256;         // of G, which share a piece of Y
 constexpr int64_t kLeastRows = 64;
 constexpr int64_t kTasksWanted = 16;
-constexpr int64_t kDepthAtATime = 16;  // of W: lines that are read side by side
-constexpr int64_t kShortLine = 16;     // makes a gather dear
+constexpr int64_t kLeastPositions = 96;  // of a band
+constexpr int64_t kDepthAtATime = 16;    // of W: lines that are read side by side
+constexpr int64_t kShortLine = 16;       // makes a gather dear
+constexpr int64_t kGapsFilled = 2;       // slots for each that a tap meets
 
 // One axis of X as slots: tap t adds to slot t % slots from shift(t) on.
 struct SlottedAxis {
@@ -31,10 +33,19 @@ struct SlottedAxis {
 
   explicit SlottedAxis(const Axis& x) : axis(x) {
     slots = std::min(tap_classes(x), x.kernel_size);
+    // A few slots without a tap cost less, as zeros, than to write the zeros between the others.
+    if (tap_classes(x) == x.stride && x.stride <= kGapsFilled * slots) slots = x.stride;
     length = x.output_size + shift(x.kernel_size - 1);
   }
   int64_t shift(int64_t t) const { return t * axis.dilation / axis.stride; }
   int64_t residue(int64_t slot) const { return slot * axis.dilation % axis.stride; }
+  // The steps u at which a slot lies inside the input: its index is u * stride - low.
+  int64_t low(int64_t slot) const { return axis.padding - residue(slot); }
+  Inside steps(int64_t slot) const {
+    const int64_t high = low(slot) + axis.input_size - 1;
+    return {low(slot) > 0 ? ceil_div(low(slot), axis.stride) : 0,
+            high < 0 ? 0 : high / axis.stride + 1};
+  }
   // Whether every index of the input lies in a slot.
   bool covers() const {
     return slots == axis.stride && axis.padding >= 0 &&
@@ -86,8 +97,11 @@ struct InputPlan {
     };
     while (bytes() > kResultBytes)
       if (!halve_channels() && !halve_band(1)) break;
+    // Each band packs the weights anew, and computes again what it shares with its neighbours.
+    const int64_t per_line = p.output_positions() / p.axis[0].output_size;
+    const int64_t least_band = std::max(8 * (reach + 1), 2 * kLeastPositions / per_line - 1);
     while (tasks() < kTasksWanted)
-      if (!halve_channels() && !halve_band(8 * (reach + 1))) break;
+      if (!halve_channels() && !halve_band(least_band)) break;
     image = first.slots * band * inner[0];
     const int64_t per_image = p.output_positions();
     while (bands == 1 && images < p.batch && images * per_image < kMostColumns &&
@@ -245,31 +259,56 @@ struct ByInput {
     }
   }
 
+  // Stores the slots of the last axis, of all channels of the block; `from` is step u0 of slot 0.
+  void store_last(const Block& b, const SlottedAxis& x, int64_t u0, int64_t u1, const Sum<T>* from,
+                  int64_t length, int64_t to) const {
+    const int64_t along = input.stride.axis[p.axes - 1], apart = plan.planes * plan.image;
+    // The steps at which all slots are inside. Where these lie side by side they go together.
+    Inside all{u0, u1};
+    for (int64_t slot = 0; slot < x.slots; ++slot) {
+      all.begin = std::max(all.begin, x.steps(slot).begin);
+      all.end = std::min(all.end, x.steps(slot).end);
+    }
+    const bool together = along == 1 && x.axis.dilation == 1 && x.slots > 1 && all.begin < all.end;
+    for (int64_t c = 0; together && c < b.c1 - b.c0; ++c) {
+      const int64_t index = to + c * input.stride.in_channel + all.begin * x.axis.stride - x.low(0);
+      const Lines lines{input.at(index), x.slots, 1, all.end - all.begin, x.axis.stride};
+      kernels<T>().scatter(input.store, from + c * apart + all.begin - u0, length,
+                           Finish{operands.accumulate}, lines);
+    }
+    const auto one_by_one = [&](int64_t slot, int64_t begin, int64_t end) {
+      if (begin >= end) return;
+      const int64_t index = to + (begin * x.axis.stride - x.low(slot)) * along;
+      const Lines lines{input.at(index), b.c1 - b.c0, input.stride.in_channel, end - begin,
+                        end - begin > 1 ? x.axis.stride * along : 1};
+      kernels<T>().scatter(input.store, from + slot * length + begin - u0, apart,
+                           Finish{operands.accumulate}, lines);
+    };
+    for (int64_t slot = 0; slot < x.slots; ++slot) {
+      const Inside steps = x.steps(slot);
+      const int64_t begin = std::max(u0, steps.begin), end = std::min(u1, steps.end);
+      one_by_one(slot, begin, together ? all.begin : end);
+      if (together) one_by_one(slot, all.end, end);
+    }
+  }
+
   // Stores the slots of axis a and of those inside it: `from` in the block, `to` in the input.
   template <int a = 0>
   void store(const Block& b, const Sum<T>* from, int64_t to) const {
     const SlottedAxis x(p.axis[a]);
     const int64_t u0 = a == 0 ? b.u0 : 0, u1 = a == 0 ? b.u1 : x.length;
     const int64_t length = a == 0 ? plan.band : x.length;
+    if (a + 1 == p.axes) return store_last(b, x, u0, u1, from, length, to);
     for (int64_t slot = 0; slot < x.slots; ++slot) {
-      // Step u of the slot is index u * stride - low.
-      const int64_t low = x.axis.padding - x.residue(slot), high = low + x.axis.input_size - 1;
-      const int64_t begin = std::max(u0, low > 0 ? ceil_div(low, x.axis.stride) : 0);
-      const int64_t end = std::min(u1, high < 0 ? 0 : high / x.axis.stride + 1);
+      const Inside steps = x.steps(slot);
+      const int64_t begin = std::max(u0, steps.begin), end = std::min(u1, steps.end);
       if (begin >= end) continue;
       const Sum<T>* const at = from + (slot * length + begin - u0) * plan.inner[a];
-      const int64_t index = to + (begin * x.axis.stride - low) * input.stride.axis[a];
+      const int64_t index = to + (begin * x.axis.stride - x.low(slot)) * input.stride.axis[a];
       const int64_t step = end - begin > 1 ? x.axis.stride * input.stride.axis[a] : 1;
-      if constexpr (a + 1 < kMaxAxes) {
-        if (a + 1 < p.axes) {
-          for (int64_t u = 0; u < end - begin; ++u)
-            store<a + 1>(b, at + u * plan.inner[a], index + u * step);
-          continue;
-        }
-      }
-      const Lines lines{input.at(index), b.c1 - b.c0, input.stride.in_channel, end - begin, step};
-      kernels<T>().scatter(input.store, at, plan.planes * plan.image, Finish{operands.accumulate},
-                           lines);
+      if constexpr (a + 1 < kMaxAxes)
+        for (int64_t u = 0; u < end - begin; ++u)
+          store<a + 1>(b, at + u * plan.inner[a], index + u * step);
     }
   }
 

@@ -31,21 +31,26 @@ int64_t depth_chunk(int64_t depth) {
 
 // C (+)= A * B over one chunk of the depth: A as panels, one tile high each, that lie one after the
 // other, and are arranged here; B as rows of whole vectors. A strip of B stays in L1 while the
-// panels stream past it.
+// panels stream past it; or, where all of B does, the strips go past each panel, so that C, of which
+// there is much for so few products, is written along its rows.
 template <typename T>
 void multiply(int64_t rows, int64_t columns, int64_t depth, T* a, const T* b, int64_t b_row,
               Sum<T>* c, int64_t c_row, const Sum<T>* start, bool add) {
   const Kernels<T>& kernel = kernels<T>();
   for (int64_t r = 0; r < rows; r += kernel.rows)
     kernel.arrange(depth, std::min<int64_t>(kernel.rows, rows - r), a + r * depth);
+  const bool is_short = depth * columns * int64_t(sizeof(T)) <= kStripBytes;
   const int64_t vectors = ceil_div(columns, kernel.lanes);
-  for (int64_t strips = ceil_div(vectors, kernel.vectors), v = 0; strips > 0; --strips) {
-    const int64_t width = ceil_div(vectors - v, strips), column = v * kernel.lanes;
-    for (int64_t r = 0; r < rows; r += kernel.rows)
-      kernel.outer[std::min<int64_t>(kernel.rows, rows - r) - 1][width - 1](
-          depth, a + r * depth, b + column, b_row, c + r * c_row + column, c_row,
-          start ? start + r : nullptr, add);
-    v += width;
+  for (int64_t first = 0; first < rows; first += is_short ? kernel.rows : rows) {
+    const int64_t end = is_short ? std::min<int64_t>(first + kernel.rows, rows) : rows;
+    for (int64_t strips = ceil_div(vectors, kernel.vectors), v = 0; strips > 0; --strips) {
+      const int64_t width = ceil_div(vectors - v, strips), column = v * kernel.lanes;
+      for (int64_t r = first; r < end; r += kernel.rows)
+        kernel.outer[std::min<int64_t>(kernel.rows, rows - r) - 1][width - 1](
+            depth, a + r * depth, b + column, b_row, c + r * c_row + column, c_row,
+            start ? start + r : nullptr, add);
+      v += width;
+    }
   }
 }
 

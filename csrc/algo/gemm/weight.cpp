@@ -159,6 +159,7 @@ struct ByWeight {
 template <typename T>
 void run_weight(Problem p, Operands operands, const Context& context) {
   straighten_taps(&p, &operands.weight);
+  taps_to_channels(&p, &operands);
   simplify(&p, &operands);
   const WeightPlan<T> plan(p, context.threads);
   const ByWeight<T> by_weight(p, operands, plan);
