@@ -9,6 +9,7 @@ namespace torchconv::lanes_detail {
 namespace {
 
 constexpr int64_t kTasksPerWorker = 4;
+constexpr int64_t kManyTapRows = 5;
 
 template <typename T>
 struct Worker {
@@ -24,19 +25,55 @@ struct Worker {
   }
 };
 
+// Of many rows of taps, a line near the edge meets some in the padding: those are passed over. Calls
+// f(line, lines, rows of taps) for stretches of a piece's lines that meet the same.
+template <typename F>
+void for_each_seen(const Problem& p, const Cut& cut, const Piece& piece, const F& f) {
+  const Axis& x = cut.line;
+  if (x.kernel_size < kManyTapRows || p.padding_mode != PaddingMode::zeros)
+    return f(0, piece.lines, Inside{0, x.kernel_size});
+  const auto seen = [&](int64_t line) {
+    return inside(x.input_size, (piece.line + line) * x.stride - x.padding, x.dilation,
+                  x.kernel_size);
+  };
+  for (int64_t line = 0, next; line < piece.lines; line = next) {
+    const Inside rows = seen(line);
+    for (next = line + 1; next < piece.lines; ++next) {
+      const Inside others = seen(next);
+      if (others.begin != rows.begin || others.end != rows.end) break;
+    }
+    f(line, next - line, rows);
+  }
+}
+
+// Those of all taps that lie in some rows; their number.
+int64_t seen_taps(const Cut& cut, Inside rows, const LaneTap* taps, LaneTap* to) {
+  const int64_t columns = cut.column.kernel_size, image = cut.line.kernel_size * columns;
+  int64_t count = 0;
+  for (int64_t k = 0; k < cut.depth; k += image)
+    for (int64_t t = rows.begin * columns; t < rows.end * columns; ++t) to[count++] = taps[k + t];
+  return count;
+}
+
 template <typename T>
 void make_piece(const Groups<T>& groups, const Piece& piece, int64_t block, const LaneTap* taps,
                 const Worker<T>& worker) {
   const Cut& cut = groups.cut;
   const Kernels<T>& kernel = kernels<T>();
   groups.pack_input(piece, block, worker.input);
-  const LaneMap map = cut.map(piece);
-  for (int64_t r = 0; r < cut.rows_out; r += kernel.lane_rows) {
-    const int64_t rows = std::min<int64_t>(kernel.lane_rows, cut.rows_out - r);
-    kernel.lanes_slide[rows - 1](cut.depth, taps, map, worker.weights + r * cut.depth * cut.lanes,
-                                 worker.start + r * cut.lanes, worker.input,
-                                 worker.sums + r * map.y_image);
-  }
+  const LaneMap all = cut.map(piece);
+  for_each_seen(groups.p, cut, piece, [&](int64_t line, int64_t lines, Inside rows_of_taps) {
+    LaneMap map = all;
+    map.lines = lines;
+    const int64_t depth = seen_taps(cut, rows_of_taps, taps, worker.taps);
+    for (int64_t r = 0; r < cut.rows_out; r += kernel.lane_rows) {
+      const int64_t rows = std::min<int64_t>(kernel.lane_rows, cut.rows_out - r);
+      kernel.lanes_slide[rows - 1](depth, worker.taps, map,
+                                   worker.weights + r * cut.depth * cut.lanes,
+                                   worker.start + r * cut.lanes, worker.input + line * map.x_line,
+                                   worker.sums + r * map.y_image + line * map.y_line);
+    }
+  });
   groups.store_output(piece, block, worker.sums);
 }
 

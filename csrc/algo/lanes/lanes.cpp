@@ -65,13 +65,17 @@ double seconds(const Problem& p) {
   const double vectors = double(p.batch) * planes * blocks / groups *
                          (double(p.in_channels) * double(p.input_positions()) +
                           double(p.out_channels) * double(p.output_positions()));
-  return 1e-6 + p.multiply_adds() * planes * planes / (filled * lanes * 4e9) +
+  // Many channels a group leave the L1 cache.
+  const double rows = planes * double(p.in_channels_per_group());
+  const double streamed = p.result == Result::weight ? 1 : 1 + (rows - 1) / 48;
+  return 1e-6 + p.multiply_adds() * planes * planes * streamed / (filled * lanes * 4e9) +
          vectors * (lies_as_lanes(p) ? 5e-10 : 2.5e-9);
 }
 
 double cost(const Problem& p) {
   double sum = 0;
-  if (p.result == Result::weight)
+  const bool holds = in_compute_type(p.dtype, [&]<typename T>(T) { return holds_images<T>(p); });
+  if (p.result == Result::weight || holds)
     sum = seconds(p);
   else
     for_each_forward(p, Operands{}, [&](const Problem& f, const Operands&) { sum += seconds(f); });
@@ -87,6 +91,7 @@ template <typename T>
 int64_t scratch_of(const Problem& p, int threads) {
   if (has_no_weight(p)) return 0;
   if (p.result == Result::weight) return weight_scratch<T>(p, threads);
+  if (holds_images<T>(p)) return input_scratch<T>(p, threads);
   return largest(p, [&](const Problem& forward) { return forward_scratch<T>(forward, threads); });
 }
 
@@ -98,6 +103,7 @@ template <typename T>
 void run_in(const Problem& p, const Operands& operands, const Context& context) {
   if (has_no_weight(p)) return;
   if (p.result == Result::weight) return run_weight<T>(p, operands, context);
+  if (holds_images<T>(p)) return run_input<T>(p, operands, context);
   for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {
     run_forward<T>(forward, views, context);
   });

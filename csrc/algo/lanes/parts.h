@@ -1,4 +1,4 @@
-// What the two halves of lanes offer to lanes.cpp.
+// What the parts of lanes offer to lanes.cpp.
 #pragma once
 
 #include "micro/tasks.h"
@@ -9,6 +9,14 @@ template <typename T>
 void run_forward(const Problem& problem, const Operands& operands, const Context& context);
 template <typename T>
 int64_t forward_scratch(const Problem& problem, int threads);
+
+// Problems by input with a stride whose images fit in a worker's panels.
+template <typename T>
+bool holds_images(const Problem& problem);
+template <typename T>
+void run_input(const Problem& problem, const Operands& operands, const Context& context);
+template <typename T>
+int64_t input_scratch(const Problem& problem, int threads);
 
 // Problems with at least one weight.
 template <typename T>
