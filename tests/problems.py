@@ -206,6 +206,34 @@ PROBLEMS = {
     "fourier_line_first": "batch=2 channels=3>4 input=150x5 kernel=70x1 padding=20x1",
     "fourier_last": "channels=6>4 groups=2 input=40x50 kernel=13x12 padding=6x5 bias=1 "
     "channels_last=1",
+    # Taps that lie side by side, positions far apart: squares to be turned, with edges of their own
+    "turned_patches": "batch=3 channels=3>20 input=32x40 kernel=8x8 stride=8x8 bias=1",
+    "turned_edges": "batch=2 channels=2>5 input=29x61 kernel=7x6 stride=4x3 padding=3x7 bias=1",
+    "turned_fold": "channels=2>5 input=61 kernel=9 stride=5 padding=6 padding_mode=reflect",
+    "turned_depth": "channels=5>6 input=700 kernel=160 stride=40 padding=30",
+    # One output of all taps: taps are channels; images of one position: a line of them
+    "whole_images": "batch=21 channels=3>11 input=2x4x5 kernel=2x4x5 bias=1",
+    "whole_groups": "batch=9 channels=4>6 groups=2 input=3x6 kernel=3x3 dilation=1x2 output=1x1",
+    "points": "batch=37 channels=13>21 input=1x1 kernel=1x1 bias=1",
+    "last_points": "batch=5 channels=13>21 input=4x3 kernel=1x1 bias=1 channels_last=1",
+    # Outputs that see nothing but padding
+    "blind_outputs": "batch=2 channels=9>12 input=7x7 kernel=1x1 stride=2x2 padding=3x4",
+    "blind_lines": "batch=2 channels=3>4 input=5x6 kernel=3x2 stride=1x3 padding=7x0",
+    # A line of X for more rows of W than a page has lines; rows of X that share a set of the cache
+    "shallow": "channels=1>70 input=40x41 kernel=3x3 padding=1x1 bias=1",
+    "aliased": "channels=40>9 input=16x16 kernel=1x1 bias=1",
+    # Strided by input, groups as lanes: images as panels, with gaps, in pieces, of three axes
+    "image_panels": "batch=3 channels=19>19 groups=19 input=9x11 kernel=5x3 stride=2x2 padding=2x1",
+    "image_gaps": "batch=2 channels=20>20 groups=10 input=14x13 kernel=2x2 stride=3x3 padding=1x0",
+    "image_rows": "batch=2 channels=24>36 groups=12 input=9x10 kernel=3x3 stride=2x3 dilation=3x1 "
+    "padding=2x1",
+    "image_volume": "batch=2 channels=9>9 groups=9 input=5x6x7 kernel=3x3x3 stride=2x1x2 "
+    "padding=1x1x1",
+    # Many rows of taps: near the edge some lie in the padding
+    "many_rows": "batch=2 channels=9>9 groups=9 input=7x9 kernel=13x5 padding=6x2 bias=1",
+    "many_rows_grouped": "channels=6>4 groups=2 input=20x17 kernel=9x3 stride=2x1 dilation=3x1 "
+    "padding=14x1 bias=1",
+    "many_rows_far": "channels=2>2 groups=2 input=4x21 kernel=15x4 stride=3x1 padding=11x2 bias=1",
 }
 
 RESULTS = ("output", "input", "weight")

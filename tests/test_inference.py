@@ -98,7 +98,7 @@ def test_activations_everywhere(activation, dtype):
 @pytest.mark.parametrize("norm", [False, True])
 def test_a_chain_is_one_layer(axes, activation, norm):
     layers = [CONV[axes - 1](4, 6, 3, padding=1, groups=2)]
-    layers += [NORM[axes - 1](6)] * norm + [activation()] * (activation is not None)
+    layers += [NORM[axes - 1](6)] * norm + ([activation()] if activation else [])
     model = settled(nn.Sequential(*layers))
     fused = torchconv.convert(model, inference=True)
     assert len(list(fused.children())) == 1 and len(fused_layers(fused)) == 1

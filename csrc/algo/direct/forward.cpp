@@ -8,6 +8,8 @@ constexpr int64_t kTasksWanted = 16;
 constexpr int64_t kTaskProducts = 1 << 18;  // worth handing to a worker
 constexpr int64_t kSumsElements = 4096;
 constexpr int64_t kLeastSumLines = 8;
+constexpr int64_t kManyTapRows = 7;
+constexpr int64_t kEdgeLines = 4;  // of a stretch of lines that see some of the taps' rows
 
 struct ForwardPlan : DirectPlan {
   int64_t taps, sum_lines;
@@ -20,13 +22,14 @@ struct ForwardPlan : DirectPlan {
 template <typename T>
 struct Worker {
   int64_t* along;
-  TapRows* rows;
+  TapRows *rows, *seen;
   T* lines;
   T* weights;  // [tap]
   T* sums;     // [line][column] of the output
   Worker(const ForwardPlan& plan, Arena* arena) {
     along = arena->take<int64_t>(plan.column.kernel_size);
     rows = arena->take<TapRows>(plan.images * plan.tap_classes());
+    seen = arena->take<TapRows>(plan.images * plan.tap_classes());
     lines = arena->take<T>(plan.images * plan.image_elements());
     weights = arena->take<T>(plan.taps);
     sums = arena->take<T>(plan.sum_lines * plan.columns);
@@ -103,26 +106,78 @@ struct Forward {
     return start;
   }
 
+  // The first of the input's lines, counted from line 0 of a place, that row `rows` of taps meets at
+  // output line r of it; lies where its offset says.
+  int64_t first_line(const Place& place, const TapRows& rows, int64_t r) const {
+    const int64_t in_image = rows.offset % plan.image_elements() / plan.line_length();
+    return (place.line + r) * plan.line.stride - plan.line.padding + in_image;
+  }
+
+  // Where the taps have many rows, lines near the edge meet some in the padding, and pass over
+  // those. Calls f(l, lines, taps) for stretches of lines r, r + line_step, ...
+  template <typename F>
+  void for_each_seen(const Place& place, const Taps& taps, int64_t r, int64_t lines,
+                     const Worker<T>& worker, const F& f) const {
+    const bool skips = plan.line.kernel_size >= kManyTapRows && plan.x_step > 0 &&
+                       p.padding_mode == PaddingMode::zeros;
+    if (!skips) return f(0, lines, taps);
+    int64_t begin = 0, end = lines;  // of the lines that see all rows
+    for (int64_t c = 0; c < taps.count; ++c) {
+      const int64_t first = first_line(place, taps.classes[c], r);
+      const int64_t last = first + (taps.classes[c].rows - 1) * plan.x_step;
+      begin = std::max(begin, first < 0 ? ceil_div(-first, plan.x_step) : 0);
+      const int64_t room = plan.line.input_size - 1 - last;
+      end = std::min(end, room < 0 ? 0 : room / plan.x_step + 1);
+    }
+    begin = std::min(begin, lines);
+    if (begin < end) end = std::max(end, begin);
+    const Taps seen{worker.seen, taps.count, taps.weight_row, taps.along, taps.columns};
+    for (int64_t l = 0, next; l < lines; l = next) {
+      if (l == begin && begin < end) {
+        f(l, (next = end) - l, taps);
+        continue;
+      }
+      next = std::min(l + kEdgeLines, l < begin && begin < end ? begin : lines);
+      for (int64_t c = 0; c < taps.count; ++c) {
+        const TapRows& rows = taps.classes[c];
+        const int64_t first = first_line(place, rows, r);
+        // Of the rows k, which lie at first + (l + k) * x_step.
+        const int64_t low = -(first + (next - 1) * plan.x_step);
+        const int64_t high = plan.line.input_size - 1 - first - l * plan.x_step;
+        const int64_t k0 = low > 0 ? std::min(ceil_div(low, plan.x_step), rows.rows) : 0;
+        const int64_t k1 = high < 0 ? 0 : std::min(high / plan.x_step + 1, rows.rows);
+        worker.seen[c] = {rows.offset + k0 * plan.x_step * plan.line_length(),
+                          rows.weight + k0 * taps.weight_row, std::max<int64_t>(k1 - k0, 0)};
+      }
+      f(l, next - l, seen);
+    }
+  }
+
   // Slides the packed weights over the lines of a place; `offset` is its first output's.
   void make_lines(const Place& place, const Taps& taps, T start, int64_t offset,
                   const Worker<T>& worker) const {
     const int64_t down = p.axes > 1 ? output.stride.axis[p.axes - 2] : 0;
     const int64_t x_row = plan.x_step * plan.line_length();
-    const auto slide = [&](const T* x, int64_t lines, T* y, int64_t y_row) {
-      kernels<T>().slide(taps, worker.weights, x, x_row, start, lines, place.columns, y, y_row);
+    int64_t r = 0;
+    const auto slide = [&](const T* x, int64_t first, int64_t lines, T* y, int64_t y_row) {
+      for_each_seen(place, taps, r + first * plan.line_step, lines, worker,
+                    [&](int64_t l, int64_t some, const Taps& seen) {
+                      kernels<T>().slide(seen, worker.weights, x + l * x_row, x_row, start, some,
+                                         place.columns, y + l * y_row, y_row);
+                    });
     };
-    for (int64_t r = 0; r < std::min(plan.line_step, place.lines); ++r) {
+    for (; r < std::min(plan.line_step, place.lines); ++r) {
       const int64_t lines = ceil_div(place.lines - r, plan.line_step);
       const int64_t apart = lines > 1 ? plan.line_step * down : 0;
       const T* const x = worker.lines + (r > 0 ? r * plan.line.stride * plan.line_length() : 0);
       char* const y = output.at(offset + r * down);
       if (writes_in_place) {
-        slide(x, lines, reinterpret_cast<T*>(y), apart);
+        slide(x, 0, lines, reinterpret_cast<T*>(y), apart);
         continue;
       }
       for (int64_t l = 0; l < lines; l += plan.sum_lines) {
         const int64_t some = std::min(plan.sum_lines, lines - l);
-        slide(x + (l > 0 ? l * x_row : 0), some, worker.sums, plan.columns);
+        slide(x + (l > 0 ? l * x_row : 0), l, some, worker.sums, plan.columns);
         const Lines to{y + l * apart * output.bytes, some, apart, place.columns,
                        output.stride.axis[p.axes - 1]};
         kernels<T>().scatter(output.store, worker.sums, plan.columns,
