@@ -161,7 +161,8 @@ void Plan::block_forward(const Problem& p, int threads) {
       depth = channels;
       rows = std::clamp<int64_t>(left, 1, std::min(out, fitting));
       row_step = std::min(most.rows, rows);
-      rows = round_up(ceil_div(out, ceil_div(out, round_down(rows, row_step))), row_step);
+      if (rows < out) rows = ceil_div(out, ceil_div(out, round_down(rows, row_step)));
+      rows = round_up(rows, row_step);
       cut_forward(p, 1);
       const double s = seconds();
       if (s >= best_s) continue;
