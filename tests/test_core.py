@@ -144,8 +144,8 @@ FAULTS = {
     ),
     "tap_replaces": (
         "algo/gemm/input.cpp",
-        "plan.columns, true, to);",
-        "plan.columns, false, to);",
+        "plan.columns, Finish{true}, to);",
+        "plan.columns, Finish{}, to);",
     ),
     "lanes_slot": ("algo/lanes/cut.cpp", "t % classes * slot", "0"),
     "lanes_image_kept": ("algo/lanes/groups.cpp", "zero(to + line *", "zero(to + 1 + line *"),
@@ -221,8 +221,8 @@ FAULTS = {
         "x.kernel_size - 2), x.input",
     ),
     "fourier_not_conjugated": ("algo/fft/tiles.cpp", "backwards ? -scale", "backwards ? scale"),
-    "fourier_taps_conjugated": ("algo/fft/tiles.cpp", "to[k] = -to[k]", "to[k] = to[k]"),
-    "fourier_tile_kept": ("algo/fft/tiles.cpp", "std::fill(to + count, to + half, T(0));", ""),
+    "fourier_taps_conjugated": ("algo/fft/tiles.cpp", "line[k] = -line[k]", "line[k] = line[k]"),
+    "fourier_tile_kept": ("algo/fft/tiles.cpp", "std::fill(line + count, line + half, T(0));", ""),
     "fourier_cyclic": ("algo/fft/transform.cpp", "angles[0] = kTurn / 4;", "angles[0] = 0;"),
     "fourier_panel_lost": (
         "algo/fft/transform.cpp",

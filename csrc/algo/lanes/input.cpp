@@ -169,8 +169,8 @@ struct ByInput {
                           down,
                           columns,
                           input.stride.axis[last]};
-        kernels<T>().from_lanes(input.store, from, columns * lanes, lanes, operands.accumulate,
-                                sheet);
+        kernels<T>().from_lanes(input.store, from, columns * lanes, lanes,
+                                Finish{operands.accumulate}, sheet);
       }
   }
 };
