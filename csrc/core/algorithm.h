@@ -10,7 +10,8 @@
 namespace torchconv {
 
 // What an algorithm makes of a weight alone, and may find again when the weight is the same: packed
-// or transformed taps. It depends on the problem, but neither on the batch nor on the threads.
+// or transformed taps. It depends neither on the batch nor on the threads, though a large batch may
+// make it not worth keeping.
 struct Kept {
   int64_t bytes = 0;    // 0: nothing is kept
   uint64_t layout = 0;  // with one layout, problems of one result keep the same of one weight

@@ -134,13 +134,20 @@ class Store {
     static Store* const store = [] {
       // A child must not wait for a thread that it does not have.
       pthread_atfork([] { instance().mutex.lock(); }, [] { instance().mutex.unlock(); },
-                     [] {
-                       for (auto& [key, record] : instance().records) record.preparing = false;
-                       instance().mutex.unlock();
-                     });
+                     [] { instance().begin_in_child(); });
       return new Store;
     }();
     return *store;
+  }
+
+  // What other threads of the parent were preparing is not to come.
+  void begin_in_child() {
+    bytes = 0;
+    for (auto& [key, record] : records) {
+      record.preparing = false;
+      if (record.prepared) bytes += record.prepared->bytes;
+    }
+    mutex.unlock();
   }
 
   // Everything below asks for the mutex, and puts what is to be freed into `garbage`, for after it.

@@ -4,9 +4,13 @@
 // been compared with that copy, byte for byte. Nothing less would do. `w.data`, detach().numpy(),
 // DLPack, a raw pointer, another process and a mapped file all write without any trace: the alias
 // is gone when the next call comes, and the version counter has not moved. A comparison costs what
-// it takes to read both, 0.15 ms a megabyte from memory and a tenth of that from a cache, where
-// winograd's transform takes 2 ms. Storage, address and version only say where to look, and when
+// it takes to read both, 0.15 ms a megabyte from memory and a fifth of that from a cache, where
+// winograd's transform takes 0.7 ms. Storage, address and version only say where to look, and when
 // it is worth the copy.
+//
+// gemm keeps nothing: it packs a weight at little more than the cost of reading it, where to compare
+// and to read what was packed are three reads. Alone in the caches it gained 7 to 34 % at up to 49
+// positions, in a sweep over a network's weights nothing.
 //
 // A weight is kept from its second use on, so that a call with a fresh weight pays nothing; one
 // that was used twice before it changed, from the first use after a change.

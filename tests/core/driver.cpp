@@ -157,8 +157,8 @@ bool keeps(const Algorithm& algorithm, const Problem& p, const Tensors& start, c
   Problem other = p;
   other.batch += 2;
   const Kept kept = algorithm.kept ? algorithm.kept(p) : Kept{}, of_other = algorithm.kept ? algorithm.kept(other) : Kept{};
-  if (p.batch > 0 && (kept.bytes != of_other.bytes || kept.layout != of_other.layout)) return false;
-  if (kept.bytes == 0 || p.batch == 0) return true;
+  if (kept.bytes == 0 || of_other.bytes == 0) return true;  // a large batch may be no use
+  if (kept.bytes != of_other.bytes || kept.layout != of_other.layout) return false;
   Fenced memory(kept.bytes + 64);
   Tensors filling(other), using_it = start;
   fill(other, &filling.input, 5);

@@ -22,6 +22,7 @@ namespace torchconv::winograd_detail {
 namespace {
 
 constexpr int64_t kStripBytes = 24 << 10;  // of the weights of a product: half an L1 cache
+constexpr int64_t kMostKeptTiles = 128;    // 64 channels at 56x56, 196 tiles, gained nothing
 
 struct Forward {
   const Problem& p;
@@ -296,6 +297,7 @@ int64_t forward_scratch(const Problem& problem, int threads) {
 Kept forward_kept(const Problem& p) {
   if (writes_nothing(p)) return {};
   const Plan plan(p, /*threads=*/1);
+  if (plan.tile_count > kMostKeptTiles) return {};
   Kept kept{p.groups * plan.strips * plan.points * plan.whole_plane * int64_t(sizeof(float)), 0};
   for (int a = 0; a < p.axes; ++a) kept.layout = kept.layout * kTiles + uint64_t(plan.axis[a].tile);
   return kept;

@@ -134,10 +134,10 @@ void packed_steps(int axes, int64_t unit, const Size& size, int64_t* step) {
 }
 
 int64_t worker_bytes(const Plan& plan);
+Kept forward_kept(const Problem& problem);  // all transformed weights of a forward problem
 
 void run_forward(Problem problem, Operands operands, const Context& context);
 int64_t forward_scratch(const Problem& problem, int threads);
-Kept forward_kept(const Problem& problem);
 
 // By weight, which has a plan and workers of its own.
 void run_weight(Problem problem, Operands operands, const Context& context);
