@@ -76,7 +76,7 @@ def compile_all(folder: Path, sources: list[tuple[Path, list[str]]], include: Pa
 
 
 # The emulator changes stacks by longjmp, which fortified C libraries take for an error.
-EMULATED = ["-U_FORTIFY_SOURCE", "-include", str(EMULATOR / "emulator.h"), "-x", "c++"]
+EMULATED = ["-U_FORTIFY_SOURCE", "-Wno-unknown-pragmas", "-include", str(EMULATOR / "emulator.h"), "-x", "c++"]
 HOST = ["-DTORCHCONV_CUDA", "-DTORCHCONV_ALGORITHMS(X)=X(reference)"]
 
 

@@ -14,7 +14,9 @@
   X(reference)
 #endif
 
-#define TORCHCONV_CUDA_ALGORITHMS(X) X(reference)
+#define TORCHCONV_CUDA_ALGORITHMS(X) \
+  X(depthwise)                        \
+  X(reference)
 
 #define TORCHCONV_DECLARE(name) extern const Algorithm name;
 namespace torchconv {

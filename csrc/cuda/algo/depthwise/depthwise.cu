@@ -1,0 +1,72 @@
+// depthwise: one input channel a group, or few, where memory and not arithmetic sets the time.
+//
+//     output[n, g, co, o] = bias[g, co] + sum over ci, t  of  x[n, g, ci, i] * w[g, co, ci, t]
+//
+// Forward, the first way that takes the problem:
+//   planes.cu          lines of the input side by side in memory: a tile of outputs of one channel
+//                      a block, its inputs once through shared memory
+//   channels_last.cu   channels side by side: each thread a vector of channels, loads of 16 bytes
+//   anyhow.cu          everything else, one thread for an output
+// By input: the forward problems that make it up (core/relabel.h). By weight: natively, each block
+// sums a fixed part of the positions and a second kernel adds the parts in their order: no atomics,
+// the same bits on every device.
+//
+// float32 is summed in float32. Run by the emulator on every problem of the tests' table that it
+// does not refuse, and compiled for sm_80 and sm_90a; no GPU has run it yet.
+#include "cuda/algo/depthwise/kernels.h"
+
+namespace torchconv::cuda {
+namespace {
+
+using namespace channelwise;
+
+// Above, tensor cores get more out of a load than one product each.
+constexpr int64_t kMostChannels = 16;
+
+std::string refuses(const Problem& p) {
+  if (is_integer(p.dtype)) return "an integer dtype (depthwise sums floats)";
+  const int64_t ins = p.in_channels_per_group(), outs = p.out_channels_per_group();
+  const int64_t channels = p.result == Result::input ? outs : ins;
+  if (channels > kMostChannels)
+    return std::to_string(channels) + " channels a group to sum over (depthwise takes at most " +
+           std::to_string(kMostChannels) + ")";
+  return "";
+}
+
+// Not measured: an H100 moves 3e12 bytes and multiplies 3e13 pairs a second, and a launch takes some
+// microseconds.
+double cost(const Problem& p) {
+  const double bytes = double(element_bytes(p.dtype)) *
+                       (double(p.batch) * (double(p.in_channels) * double(p.input_positions()) +
+                                           double(p.out_channels) * double(p.output_positions())) +
+                        double(weight_elements(p)));
+  const double pairs_a_second = p.dtype == DType::float64 || is_complex(p.dtype) ? 1e13 : 2e13;
+  const double launches = p.result == Result::weight ? 2 : 1;
+  return 3e-6 * launches + bytes / 3e12 + p.multiply_adds() / pairs_a_second;
+}
+
+int64_t scratch_bytes(const Problem& p, int) {
+  if (p.result != Result::weight || weight_elements(p) == 0) return 0;
+  const int64_t sum_bytes = element_bytes(p.dtype) < 4 ? 4 : element_bytes(p.dtype);
+  return parts_anyhow(p) * weight_elements(p) * sum_bytes;
+}
+
+void run_forward(Problem p, Operands operands, const Context& context) {
+  if (p.batch * p.out_channels * p.output_positions() == 0) return;
+  forward_anyhow(p, operands, context);
+}
+
+void run(const Problem& p, const Operands& operands, const Context& context) {
+  if (p.result != Result::weight)
+    return for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {
+      run_forward(forward, views, context);
+    });
+  if (weight_elements(p) > 0) weight_anyhow(p, operands, context);
+}
+
+}  // namespace
+
+extern const Algorithm depthwise;
+const Algorithm depthwise = {"depthwise", refuses, cost, scratch_bytes, run};
+
+}  // namespace torchconv::cuda
