@@ -48,7 +48,8 @@ double cost(const Problem& p) {
 int64_t scratch_bytes(const Problem& p, int) {
   if (p.result != Result::weight || weight_elements(p) == 0) return 0;
   const int64_t sum_bytes = element_bytes(p.dtype) < 4 ? 4 : element_bytes(p.dtype);
-  return parts_anyhow(p) * weight_elements(p) * sum_bytes;
+  const int64_t anyhow = parts_anyhow(p), planes = parts_planes(p);
+  return (anyhow < planes ? planes : anyhow) * weight_elements(p) * sum_bytes;
 }
 
 void run_forward(Problem p, Operands operands, const Context& context) {
@@ -63,7 +64,8 @@ void run(const Problem& p, const Operands& operands, const Context& context) {
     return for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {
       run_forward(forward, views, context);
     });
-  if (weight_elements(p) > 0) weight_anyhow(p, operands, context);
+  if (weight_elements(p) == 0 || weight_planes(p, operands, context)) return;
+  weight_anyhow(p, operands, context);
 }
 
 }  // namespace

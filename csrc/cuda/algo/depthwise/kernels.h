@@ -148,6 +148,8 @@ bool forward_channels_last(const Problem& p, const Operands& operands, const Con
 // Parts into which the positions are cut: each way's own number, or 0 where it can never take the
 // problem, so that the scratch holds the greatest.
 int64_t parts_anyhow(const Problem& p);
+int64_t parts_planes(const Problem& p);
+bool weight_planes(const Problem& p, const Operands& operands, const Context& context);
 void weight_anyhow(const Problem& p, const Operands& operands, const Context& context);
 
 // weight = sum over parts of scratch.

@@ -11,13 +11,12 @@
 // Sizes inside a tile are ints; offsets into tensors are 64 bits.
 //
 // nvcc 13.0, sm_90a: see the end of this comment for registers.
-#include "cuda/algo/depthwise/kernels.h"
+#include "cuda/algo/depthwise/box.h"
 
 namespace torchconv::cuda::channelwise {
 namespace {
 
 constexpr int kMostThreads = 256;
-constexpr int kMostPlanes = 16;
 constexpr int kMostShared = 96 << 10;   // bytes; two blocks on an sm_90, one on an sm_86
 constexpr int kAmpleShared = 40 << 10;  // a tile is made smaller down to this while it can
 constexpr int64_t kMostSteps = 64;      // stride or dilation that a tile may hold the gaps of
@@ -35,23 +34,20 @@ constexpr int window(int taps, int stride) {
 
 struct Tile {
   int planes, depth, height, strips;  // outputs of a block; a strip is kPack of a line
-  int in_depth, in_height, in_width;  // inputs they meet
-  int pitch;                          // of a line of inputs in shared memory, elements
+  Box in;                             // inputs they meet
   int tap_pitch;                      // of a line of taps, sums
-  int fill_columns;                   // threads along a line while the inputs are read
-  int load;                           // elements of one load from global memory
   bool store_wide;                    // outputs are aligned to 16 bytes
   int threads;
   int64_t blocks_planes, blocks_depth, blocks_height, blocks_width;
 
   TORCHCONV_HOST_DEVICE int64_t input_bytes(int64_t element) const {
-    return round_up(int64_t(planes) * in_depth * in_height * pitch * element, kVectorBytes);
+    return round_up(int64_t(planes) * in.depth * in.height * in.pitch * element, kVectorBytes);
   }
 };
 
 // What a block knows of each of its planes.
 struct Plane {
-  int64_t input, weight, output, bias;  // offsets of its first elements
+  int64_t weight, output, bias;  // offsets of its first elements
 };
 
 // First output of the block on each axis, and its first plane.
@@ -65,53 +61,6 @@ struct Corner {
     plane = block * tile.planes;
   }
 };
-
-// Inputs of one input channel of every plane, `load` elements a thread at once.
-template <typename T, int load>
-__device__ void fill_inputs(const Problem& p, const Operands& operands, const Tile& tile,
-                            const Corner& corner, const Plane* planes, int filled, int64_t channel,
-                            T* inputs) {
-  const View& view = operands.input;
-  const int across = int(threadIdx.x) % tile.fill_columns, lines = tile.threads / tile.fill_columns;
-  const int64_t first = corner.o[2] * p.axis[2].stride - p.axis[2].padding;
-  // The first load begins at a multiple of its size, at or before the first input.
-  const int before = int(((first % load) + load) % load);
-  const int loads = (before + tile.in_width + load - 1) / load;
-  const int64_t width = p.axis[2].input_size;
-  for (int row = int(threadIdx.x) / tile.fill_columns;
-       row < filled * tile.in_depth * tile.in_height; row += lines) {
-    const int slice = row / tile.in_height, plane = slice / tile.in_depth;
-    const int64_t d = fold_inside(
-        p.padding_mode, corner.o[0] * p.axis[0].stride - p.axis[0].padding + slice % tile.in_depth,
-        p.axis[0].input_size);
-    const int64_t h = fold_inside(
-        p.padding_mode, corner.o[1] * p.axis[1].stride - p.axis[1].padding + row % tile.in_height,
-        p.axis[1].input_size);
-    const bool inside = d >= 0 && h >= 0;
-    const T* const line = static_cast<const T*>(view.data) + planes[plane].input +
-                          channel * view.in_channel +
-                          (inside ? d * view.axis[0] + h * view.axis[1] : 0);
-    for (int number = across; number < loads; number += tile.fill_columns) {
-      const int64_t i = first - before + int64_t(number) * load;
-      Pack<T, load> pack = {};
-      if (inside && i >= 0 && i + load <= width) {
-        pack = *reinterpret_cast<const Pack<T, load>*>(line + i);
-      } else if (inside) {
-#pragma unroll
-        for (int j = 0; j < load; ++j) {
-          const int64_t folded = fold_inside(p.padding_mode, i + j, width);
-          if (folded >= 0) pack.value[j] = line[folded];
-        }
-      }
-#pragma unroll
-      for (int j = 0; j < load; ++j) {
-        const int column = number * load - before + j;
-        if (column >= 0 && column < tile.in_width)
-          inputs[row * tile.pitch + column] = pack.value[j];
-      }
-    }
-  }
-}
 
 template <typename T, typename Sum>
 __device__ void fill_taps(const Problem& p, const Operands& operands, const Tile& tile,
@@ -163,7 +112,7 @@ struct Strip {
 };
 
 template <typename T, int taps, int stride>
-__global__ void __launch_bounds__(kMostThreads)
+__global__ void __launch_bounds__(kMostThreads, 2)
     sum_tile(Problem p, Operands operands, Tile tile, int64_t all_planes) {
   using Sum = typename SumOf<T>::Type;
   constexpr int pack = kPack<T>;
@@ -171,14 +120,15 @@ __global__ void __launch_bounds__(kMostThreads)
   T* const inputs = reinterpret_cast<T*>(shared);
   Sum* const weights = reinterpret_cast<Sum*>(shared + tile.input_bytes(sizeof(T)));
   __shared__ Plane planes[kMostPlanes];
+  __shared__ int64_t offsets[kMostPlanes];  // of their inputs
   const Corner corner(tile, pack);
   const int filled =
       int(all_planes - corner.plane < tile.planes ? all_planes - corner.plane : tile.planes);
   if (int(threadIdx.x) < filled) {
     int64_t n = corner.plane + threadIdx.x;
     const int64_t co = split_off(&n, p.out_channels_per_group()), g = split_off(&n, p.groups);
+    offsets[threadIdx.x] = n * operands.input.batch + g * operands.input.group;
     planes[threadIdx.x] = {
-        n * operands.input.batch + g * operands.input.group,
         g * operands.weight.group + co * operands.weight.out_channel,
         n * operands.output.batch + g * operands.output.group + co * operands.output.out_channel,
         g * operands.bias.group + co * operands.bias.out_channel};
@@ -204,25 +154,29 @@ __global__ void __launch_bounds__(kMostThreads)
 
   Strip<T, taps, stride> strip;
   const int64_t channels = p.in_channels_per_group();
+  const int64_t first[3] = {corner.o[0] * p.axis[0].stride - p.axis[0].padding,
+                            corner.o[1] * p.axis[1].stride - p.axis[1].padding,
+                            corner.o[2] * p.axis[2].stride - p.axis[2].padding};
   for (int64_t ci = 0; ci < channels; ++ci) {
     if (ci > 0) __syncthreads();
-    if (tile.load == pack)
-      fill_inputs<T, pack>(p, operands, tile, corner, planes, filled, ci, inputs);
-    else
-      fill_inputs<T, 1>(p, operands, tile, corner, planes, filled, ci, inputs);
+    if (ci > 0 && int(threadIdx.x) < filled) offsets[threadIdx.x] += operands.input.in_channel;
+    if (channels > 1) __syncthreads();
+    fill(tile.in, p.padding_mode, p, &Axis::input_size, operands.input, offsets, filled, first,
+         inputs);
     fill_taps<T, Sum>(p, operands, tile, planes, filled, ci, weights);
     __syncthreads();
     if (rows <= 0) continue;
     const int row_stride = int(p.axis[1].stride);
     for (int t = 0; t < deep; ++t) {
       const int slice =
-          plane * tile.in_depth + depth * int(p.axis[0].stride) + t * int(p.axis[0].dilation);
-      const T* const lines =
-          inputs + (slice * tile.in_height + first_row * row_stride) * tile.pitch + column * stride;
+          plane * tile.in.depth + depth * int(p.axis[0].stride) + t * int(p.axis[0].dilation);
+      const T* const lines = inputs +
+                             (slice * tile.in.height + first_row * row_stride) * tile.in.pitch +
+                             column * stride;
       const Sum* const tap_lines = weights + (plane * deep + t) * height * tile.tap_pitch;
       for (int row = 0; row < (rows - 1) * row_stride + height; ++row)
-        strip.add_line(lines + row * tile.pitch, tap_lines, tile.tap_pitch, row, rows, row_stride,
-                       height, int(p.axis[2].kernel_size));
+        strip.add_line(lines + row * tile.in.pitch, tap_lines, tile.tap_pitch, row, rows,
+                       row_stride, height, int(p.axis[2].kernel_size));
     }
   }
   if (rows <= 0) return;
@@ -265,13 +219,13 @@ void set_sizes(const Problem& p, int planes, int depth, int row_blocks, int stri
   const int pack = kPack<T>, rows = kRows<T>, step = chunk(taps);
   tile->planes = planes, tile->depth = depth, tile->strips = strips;
   tile->height = int(row_blocks * rows < h->output_size ? row_blocks * rows : h->output_size);
-  tile->in_depth = int((depth - 1) * d->stride + (d->kernel_size - 1) * d->dilation + 1);
-  tile->in_height = int((tile->height - 1) * h->stride + h->kernel_size);
-  tile->in_width = int((strips * pack - 1) * w->stride + w->kernel_size);
+  tile->in.depth = int((depth - 1) * d->stride + (d->kernel_size - 1) * d->dilation + 1);
+  tile->in.height = int((tile->height - 1) * h->stride + h->kernel_size);
+  tile->in.width = int((strips * pack - 1) * w->stride + w->kernel_size);
   // The last strip's last window reaches this far.
   const int64_t reach = (strips - 1) * pack * w->stride + round_up(w->kernel_size, step) - step +
                         window<T>(taps, int(w->stride));
-  tile->pitch = int(round_up(reach < tile->in_width ? tile->in_width : reach, pack));
+  tile->in.pitch = int(round_up(reach < tile->in.width ? tile->in.width : reach, pack));
   tile->tap_pitch = int(round_up(w->kernel_size, step == 8 ? 8 : 4));
   tile->threads = int(round_up(planes * depth * row_blocks * strips, kWarp));
   tile->blocks_depth = ceil_div(d->output_size, depth);
@@ -285,12 +239,6 @@ int64_t shared_bytes(const Problem& p, const Tile& tile) {
   return tile.input_bytes(sizeof(T)) + int64_t(sizeof(typename SumOf<T>::Type)) * tile.planes *
                                            p.axis[0].kernel_size * p.axis[1].kernel_size *
                                            tile.tap_pitch;
-}
-
-// As many parts of equal size as `most` a part asks for.
-int64_t even(int64_t all, int64_t most) {
-  most = most < 1 ? 1 : most;
-  return ceil_div(all, ceil_div(all, most));
 }
 
 // The tile with the most work for kMostThreads threads that shared memory holds; false where not
@@ -326,15 +274,9 @@ template <typename T, int taps, int stride>
 bool run_tiles(const Problem& p, const Operands& operands, const Context& context) {
   Tile tile;
   if (!choose_tile<T>(p, taps, &tile)) return false;
-  const View &x = operands.input, &y = operands.output;
-  const int64_t in[] = {x.batch, x.group, x.in_channel, x.axis[0], x.axis[1]};
-  const int64_t out[] = {y.batch, y.group, y.out_channel, y.axis[0], y.axis[1]};
-  tile.load = aligned<T>(x, kPack<T>, in, 5) ? kPack<T> : 1;
-  tile.store_wide = !operands.accumulate && y.axis[2] == 1 && aligned<T>(y, kPack<T>, out, 5);
-  const int loads = tile.in_width / tile.load + 2;
-  tile.fill_columns = 1;
-  while (tile.fill_columns < kWarp && tile.fill_columns < loads) tile.fill_columns *= 2;
-
+  set_loads<T>(aligned_lines<T>(operands.input, p.axis[2].input_size), tile.in.width, &tile.in);
+  tile.store_wide =
+      !operands.accumulate && aligned_lines<T>(operands.output, p.axis[2].output_size);
   const int64_t blocks =
       tile.blocks_planes * tile.blocks_depth * tile.blocks_height * tile.blocks_width;
   if (blocks > kMostBlocks) return false;
