@@ -25,53 +25,59 @@ void set_loads(bool wide, int width, Box* box) {
 }
 
 // Copies what lies at first[axis] and on, of `planes` planes at their offsets, to `to`; zeros where
-// there is nothing. `load` elements at once, and some loads of a thread before its first store.
+// there is nothing. Whole loads of `load` elements go some ahead of their stores; those across an
+// edge, element by element.
 template <typename T, int load>
 __device__ void fill_box(const Box& box, PaddingMode mode, const Problem& p, int64_t Axis::* size,
                          const View& view, const int64_t* offsets, int planes,
                          const int64_t (&first)[3], T* to) {
-  constexpr int kAhead = load == 1 ? 8 : 4;
+  constexpr int kAhead = 4;
   const int across = int(threadIdx.x) & (box.columns - 1);
   const int lines = int(blockDim.x) / box.columns, rows = planes * box.depth * box.height;
   // The first load begins at a multiple of its size, at or before the first element.
   const int before = int(first[2] & (load - 1));
   const int loads = (before + box.width + load - 1) / load;
   const int64_t width = p.axis[2].*size;
+  // The row's line in memory; null where it lies in the padding.
+  const auto line_of = [&](int row) -> const T* {
+    const int slice = row / box.height, plane = slice / box.depth;
+    const int64_t d = fold_inside(mode, first[0] + slice - plane * box.depth, p.axis[0].*size);
+    const int64_t h = fold_inside(mode, first[1] + row - slice * box.height, p.axis[1].*size);
+    if (d < 0 || h < 0) return nullptr;
+    return static_cast<const T*>(view.data) + offsets[plane] + d * view.axis[0] + h * view.axis[1];
+  };
   for (int number = across; number < loads; number += box.columns) {
-    const int64_t i = first[2] - before + int64_t(number) * load;
-    const bool whole = i >= 0 && i + load <= width;
-    for (int from = int(threadIdx.x) / box.columns; from < rows; from += kAhead * lines) {
+    const int column = number * load - before;
+    const int64_t i = first[2] + column;
+    const int from = int(threadIdx.x) / box.columns;
+    if (column < 0 || column + load > box.width || i < 0 || i + load > width) {
+#pragma unroll 1
+      for (int row = from; row < rows; row += lines) {
+        const T* const line = line_of(row);
+#pragma unroll 1
+        for (int j = column < 0 ? -column : 0; j < load && column + j < box.width; ++j) {
+          const int64_t folded = line ? fold_inside(mode, i + j, width) : -1;
+          to[row * box.pitch + column + j] = folded < 0 ? T{} : line[folded];
+        }
+      }
+      continue;
+    }
+#pragma unroll 1
+    for (int row = from; row < rows; row += kAhead * lines) {
       Pack<T, load> packs[kAhead];
 #pragma unroll
       for (int k = 0; k < kAhead; ++k) {
-        const int row = from + k * lines;
         packs[k] = {};
-        if (row >= rows) continue;
-        const int slice = row / box.height, plane = slice / box.depth;
-        const int64_t d = fold_inside(mode, first[0] + slice - plane * box.depth, p.axis[0].*size);
-        const int64_t h = fold_inside(mode, first[1] + row - slice * box.height, p.axis[1].*size);
-        if (d < 0 || h < 0) continue;
-        const T* const line =
-            static_cast<const T*>(view.data) + offsets[plane] + d * view.axis[0] + h * view.axis[1];
-        if (whole) {
+        if (row + k * lines >= rows) continue;
+        if (const T* const line = line_of(row + k * lines))
           packs[k] = *reinterpret_cast<const Pack<T, load>*>(line + i);
-        } else {
-#pragma unroll
-          for (int j = 0; j < load; ++j) {
-            const int64_t folded = fold_inside(mode, i + j, width);
-            if (folded >= 0) packs[k].value[j] = line[folded];
-          }
-        }
       }
 #pragma unroll
       for (int k = 0; k < kAhead; ++k) {
-        const int row = from + k * lines;
-        if (row >= rows) continue;
+        if (row + k * lines >= rows) continue;
+        T* const at = to + (row + k * lines) * box.pitch + column;
 #pragma unroll
-        for (int j = 0; j < load; ++j) {
-          const int column = number * load - before + j;
-          if (column >= 0 && column < box.width) to[row * box.pitch + column] = packs[k].value[j];
-        }
+        for (int j = 0; j < load; ++j) at[j] = packs[k].value[j];
       }
     }
   }

@@ -55,7 +55,7 @@ int64_t scratch_bytes(const Problem& p, int) {
 void run_forward(Problem p, Operands operands, const Context& context) {
   if (p.batch * p.out_channels * p.output_positions() == 0) return;
   simplify(&p, &operands);
-  if (forward_planes(p, operands, context)) return;
+  if (forward_planes(p, operands, context) || forward_channels_last(p, operands, context)) return;
   forward_anyhow(p, operands, context);
 }
 

@@ -289,19 +289,18 @@ bool run_tiles(const Problem& p, const Operands& operands, const Context& contex
   return true;
 }
 
+// Doubles are few, and their kernel one for all taps.
 template <typename T>
 bool run_dtype(const Problem& p, const Operands& operands, const Context& context) {
-  const int64_t taps = p.axis[2].kernel_size;
-  if (p.axis[2].stride == 2)
-    return taps == 3 ? run_tiles<T, 3, 2>(p, operands, context)
-                     : run_tiles<T, 0, 2>(p, operands, context);
-  switch (taps) {
-    case 3: return run_tiles<T, 3, 1>(p, operands, context);
-    case 4: return run_tiles<T, 4, 1>(p, operands, context);
-    case 5: return run_tiles<T, 5, 1>(p, operands, context);
-    case 7: return run_tiles<T, 7, 1>(p, operands, context);
-    default: return run_tiles<T, 0, 1>(p, operands, context);
+  if constexpr (sizeof(T) < 8) {
+    const int64_t taps = p.axis[2].kernel_size;
+    if (p.axis[2].stride == 2 && taps == 3) return run_tiles<T, 3, 2>(p, operands, context);
+    if (p.axis[2].stride == 1 && taps == 3) return run_tiles<T, 3, 1>(p, operands, context);
+    if (p.axis[2].stride == 1 && taps == 4) return run_tiles<T, 4, 1>(p, operands, context);
+    if (p.axis[2].stride == 1 && taps == 7) return run_tiles<T, 7, 1>(p, operands, context);
   }
+  return p.axis[2].stride == 2 ? run_tiles<T, 0, 2>(p, operands, context)
+                               : run_tiles<T, 0, 1>(p, operands, context);
 }
 
 }  // namespace

@@ -226,10 +226,13 @@ bool for_taps(const Problem& p, const Body& body) {
   using Two = std::integral_constant<int, 2>;
   using Three = std::integral_constant<int, 3>;
   using Four = std::integral_constant<int, 4>;
-  const int64_t taps = p.axis[2].kernel_size;
-  if (p.axis[2].stride == 2) return taps == 3 ? body(T(), Three(), Two()) : body(T(), Any(), Two());
-  if (taps == 3) return body(T(), Three(), One());
-  return taps == 4 ? body(T(), Four(), One()) : body(T(), Any(), One());
+  if constexpr (sizeof(T) < 8) {  // doubles are few: one kernel for all taps
+    const int64_t taps = p.axis[2].kernel_size;
+    if (p.axis[2].stride == 2 && taps == 3) return body(T(), Three(), Two());
+    if (p.axis[2].stride == 1 && taps == 3) return body(T(), Three(), One());
+    if (p.axis[2].stride == 1 && taps == 4) return body(T(), Four(), One());
+  }
+  return p.axis[2].stride == 2 ? body(T(), Any(), Two()) : body(T(), Any(), One());
 }
 
 template <typename Body>
