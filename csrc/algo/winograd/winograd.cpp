@@ -92,6 +92,7 @@ int64_t scratch_bytes(const Problem& p, int threads) {
 // The transformed weights of a result that is one forward problem. (Folds of the padding by input are
 // many, which share the weight but not its taps.)
 Kept kept(const Problem& p) {
+  if (p.result == Result::weight) return {};
   Kept of_forward;
   int forwards = 0;
   for_each_forward(p, Operands{}, [&](const Problem& forward, const Operands&) {
