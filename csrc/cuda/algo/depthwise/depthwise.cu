@@ -13,6 +13,8 @@
 //
 // float32 is summed in float32. Run by the emulator on every problem of the tests' table that it
 // does not refuse, and compiled for sm_80 and sm_90a; no GPU has run it yet.
+#include <algorithm>
+
 #include "cuda/algo/depthwise/kernels.h"
 
 namespace torchconv::cuda {
@@ -48,8 +50,8 @@ double cost(const Problem& p) {
 int64_t scratch_bytes(const Problem& p, int) {
   if (p.result != Result::weight || weight_elements(p) == 0) return 0;
   const int64_t sum_bytes = element_bytes(p.dtype) < 4 ? 4 : element_bytes(p.dtype);
-  const int64_t anyhow = parts_anyhow(p), planes = parts_planes(p);
-  return (anyhow < planes ? planes : anyhow) * weight_elements(p) * sum_bytes;
+  const int64_t parts = std::max({parts_anyhow(p), parts_planes(p), parts_channels_last(p)});
+  return parts * weight_elements(p) * sum_bytes;
 }
 
 void run_forward(Problem p, Operands operands, const Context& context) {
@@ -64,7 +66,9 @@ void run(const Problem& p, const Operands& operands, const Context& context) {
     return for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {
       run_forward(forward, views, context);
     });
-  if (weight_elements(p) == 0 || weight_planes(p, operands, context)) return;
+  if (weight_elements(p) == 0 || weight_planes(p, operands, context) ||
+      weight_channels_last(p, operands, context))
+    return;
   weight_anyhow(p, operands, context);
 }
 

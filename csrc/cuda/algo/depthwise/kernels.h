@@ -150,6 +150,8 @@ bool forward_channels_last(const Problem& p, const Operands& operands, const Con
 int64_t parts_anyhow(const Problem& p);
 int64_t parts_planes(const Problem& p);
 bool weight_planes(const Problem& p, const Operands& operands, const Context& context);
+int64_t parts_channels_last(const Problem& p);
+bool weight_channels_last(const Problem& p, const Operands& operands, const Context& context);
 void weight_anyhow(const Problem& p, const Operands& operands, const Context& context);
 
 // weight = sum over parts of scratch.

@@ -7,7 +7,9 @@ namespace torchconv::cuda::channelwise {
 
 constexpr int kTapsAtOnce = 4;  // of a line, and 3 where the line has 3
 
-constexpr int taps_at_once(int taps) { return taps == 0 ? kTapsAtOnce : taps; }
+TORCHCONV_HOST_DEVICE constexpr int taps_at_once(int taps) {
+  return taps == 0 ? kTapsAtOnce : taps;
+}
 
 // One channel a group, and vectors of channels aligned in every position.
 template <typename T>

@@ -26,9 +26,9 @@ template <typename T>
 constexpr int kRows = sizeof(T) == 2 ? 2 : 4;  // with kPack: 16 sums of a thread, 8 doubles
 
 // Taps of a line that a thread takes at once: all, or 8 after 8.
-constexpr int chunk(int taps) { return taps == 0 ? 8 : taps; }
+TORCHCONV_HOST_DEVICE constexpr int chunk(int taps) { return taps == 0 ? 8 : taps; }
 template <typename T>
-constexpr int window(int taps, int stride) {
+TORCHCONV_HOST_DEVICE constexpr int window(int taps, int stride) {
   return ((kPack<T> - 1) * stride + chunk(taps) + kPack<T> - 1) / kPack<T> * kPack<T>;
 }
 

@@ -21,9 +21,9 @@ constexpr int64_t kMostKernel = 1024;
 constexpr int64_t kBlocks = 1056;  // that fill an H100: eight on each multiprocessor
 
 // Taps that a thread has: all of a line of 3 or 4, or 8.
-constexpr int chunk(int taps) { return taps == 0 ? 8 : taps; }
+TORCHCONV_HOST_DEVICE constexpr int chunk(int taps) { return taps == 0 ? 8 : taps; }
 template <typename T>
-constexpr int window(int taps, int stride) {
+TORCHCONV_HOST_DEVICE constexpr int window(int taps, int stride) {
   return ((kPack<T> - 1) * stride + chunk(taps) + kPack<T> - 1) / kPack<T> * kPack<T>;
 }
 
