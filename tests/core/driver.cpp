@@ -223,6 +223,7 @@ Problem form_of(Problem p) {
   p.result = Result::output;
   p.dtype = DType::float64;
   p.bias = false;
+  p.activation = Activation::none;
   p.device = Device::cpu;
   return p;
 }
