@@ -234,6 +234,37 @@ PROBLEMS = {
     "many_rows_grouped": "channels=6>4 groups=2 input=20x17 kernel=9x3 stride=2x1 dilation=3x1 "
     "padding=14x1 bias=1",
     "many_rows_far": "channels=2>2 groups=2 input=4x21 kernel=15x4 stride=3x1 padding=11x2 bias=1",
+    # Depthwise on a GPU: tiles of many planes, one plane, a piece of a line; aligned and not; halos
+    # that take most of a tile; vectors of channels
+    "planes_many": "batch=9 channels=4>4 groups=4 input=7x7 kernel=3x3 padding=1x1 bias=1",
+    "planes_of_17_images": "batch=17 channels=2>2 groups=2 input=3x5 kernel=2x3 padding=1x1",
+    "planes_aligned": "batch=2 channels=3>3 groups=3 input=17x32 kernel=3x3 padding=1x1 bias=1",
+    "planes_aligned_fold": "channels=2>4 groups=2 input=9x16 kernel=3x7 padding=2x3 "
+    "padding_mode=reflect flip=1",
+    "planes_aligned_stride_2": "batch=2 channels=3>3 groups=3 input=16x32 kernel=3x3 stride=2x2 "
+    "padding=1x1",
+    "planes_wide": "channels=2>2 groups=2 input=5x272 kernel=5x4 padding=2x3 output=5x272",
+    "planes_tall": "channels=2>2 groups=2 input=1030x8 kernel=3x5 padding=1x2",
+    "planes_of_3d": "batch=2 channels=2>2 groups=2 input=9x8x40 kernel=3x3x3 stride=1x2x2 "
+    "dilation=2x1x1 padding=2x1x1",
+    "planes_stride_3_rows": "channels=3>3 groups=3 input=20x9 kernel=4x3 stride=3x1 padding=1x1",
+    "causal_aligned": "batch=2 channels=3>3 groups=3 input=1040 kernel=4 padding=3 output=1040 "
+    "bias=1",
+    "taps_31x31": "channels=2>2 groups=2 input=13x16 kernel=31x31 padding=15x15",
+    "taps_51x5": "channels=2>2 groups=2 input=60x24 kernel=51x5 padding=25x2",
+    "taps_2x51": "channels=2>2 groups=2 input=9x60 kernel=2x51 padding=1x25",
+    "last_aligned_7x7": "batch=2 channels=24>24 groups=24 input=9x11 kernel=7x7 padding=3x3 bias=1 "
+    "channels_last=1",
+    "last_aligned_13x13": "channels=16>16 groups=16 input=7x8 kernel=13x13 padding=6x6 "
+    "channels_last=1",
+    "last_aligned_stride_2": "batch=2 channels=72>72 groups=72 input=9x22 kernel=3x5 stride=2x2 "
+    "padding=1x2 bias=1 channels_last=1",
+    "last_aligned_1d": "batch=3 channels=40>40 groups=40 input=67 kernel=4 padding=3 output=67 "
+    "channels_last=1",
+    "last_aligned_3d": "channels=16>16 groups=16 input=4x5x6 kernel=3x3x3 dilation=2x1x1 "
+    "padding=2x1x1 padding_mode=circular channels_last=1",
+    "last_aligned_fold": "channels=136>136 groups=136 input=5x9 kernel=3x3 padding=2x2 "
+    "padding_mode=replicate channels_last=1",
 }
 
 RESULTS = ("output", "input", "weight")

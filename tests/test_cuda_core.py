@@ -76,7 +76,14 @@ def compile_all(folder: Path, sources: list[tuple[Path, list[str]]], include: Pa
 
 
 # The emulator changes stacks by longjmp, which fortified C libraries take for an error.
-EMULATED = ["-U_FORTIFY_SOURCE", "-Wno-unknown-pragmas", "-include", str(EMULATOR / "emulator.h"), "-x", "c++"]
+EMULATED = [
+    "-U_FORTIFY_SOURCE",
+    "-Wno-unknown-pragmas",
+    "-include",
+    str(EMULATOR / "emulator.h"),
+    "-x",
+    "c++",
+]
 HOST = ["-DTORCHCONV_CUDA", "-DTORCHCONV_ALGORITHMS(X)=X(reference)"]
 
 
@@ -154,6 +161,12 @@ FAULTS = {
         "(gridDim.x) * kThreads;",
         "(gridDim.x) * 2 * kThreads;",
     ),
+    # One for each way of depthwise, none of which the others would hide.
+    "any_part": (*2 * ("cuda/algo/depthwise/anyhow.cu",), "part_begin(positions, parts, part + 1)", "1"),
+    "planes_halo": (*2 * ("cuda/algo/depthwise/planes.cu",), "x[r * stride + u]", "x[r]"),
+    "planes_tap": (*2 * ("cuda/algo/depthwise/planes_weight.cu",), "x[r * stride + u]", "x[r]"),
+    "last_bias": (*2 * ("cuda/algo/depthwise/last.cu",), "line.sum[q][j] + bias[j]", "line.sum[q][j]"),
+    "last_slice": (*2 * ("cuda/algo/depthwise/last_weight.cu",), "s < tile.slices", "s < 1"),
 }
 
 

@@ -35,16 +35,35 @@ std::string refuses(const Problem& p) {
   return "";
 }
 
-// Not measured: an H100 moves 3e12 bytes and multiplies 3e13 pairs a second, and a launch takes some
-// microseconds.
+// Whether the tiled ways take the problem, as far as one can say before the views are known.
+bool is_tiled(const Problem& p) {
+  const Axis& w = p.axis[p.axes - 1];
+  if (is_complex(p.dtype) || p.axes > 3 || w.dilation != 1) return false;
+  if (w.stride > (p.result == Result::input ? w.kernel_size : 2)) return false;
+  if (!p.channels_last) return p.axes < 2 || p.axis[p.axes - 2].dilation == 1;
+  const int64_t vector = kVectorBytes / element_bytes(p.dtype);
+  return p.in_channels == p.groups && p.out_channels == p.groups && p.groups % vector == 0;
+}
+
+// Not measured: an H100 moves 3e12 bytes and multiplies 3e13 pairs a second, of which a thread that
+// fetches each by itself gets a tenth; a launch takes some microseconds. Every channel of a group is
+// read once for each that it is paired with.
 double cost(const Problem& p) {
-  const double bytes = double(element_bytes(p.dtype)) *
-                       (double(p.batch) * (double(p.in_channels) * double(p.input_positions()) +
-                                           double(p.out_channels) * double(p.output_positions())) +
-                        double(weight_elements(p)));
-  const double pairs_a_second = p.dtype == DType::float64 || is_complex(p.dtype) ? 1e13 : 2e13;
-  const double launches = p.result == Result::weight ? 2 : 1;
-  return 3e-6 * launches + bytes / 3e12 + p.multiply_adds() / pairs_a_second;
+  const double inputs = double(p.batch) * double(p.in_channels) * double(p.input_positions());
+  const double outputs = double(p.batch) * double(p.out_channels) * double(p.output_positions());
+  const double ins = double(p.in_channels_per_group()), outs = double(p.out_channels_per_group());
+  double launches = 1, elements = inputs * outs + outputs;
+  if (p.result == Result::input) {
+    elements = inputs + outputs * ins;
+    for (int a = 0; a < p.axes; ++a)
+      launches *= double(std::min(p.axis[a].stride, p.axis[a].kernel_size));
+  } else if (p.result == Result::weight) {
+    elements = inputs * outs + outputs * ins;
+    launches = 2;
+  }
+  const double pairs_a_second = is_tiled(p) ? 2e13 : 2e12;
+  return 3e-6 * launches + double(element_bytes(p.dtype)) * elements / 3e12 +
+         p.multiply_adds() / (p.dtype == DType::float64 ? pairs_a_second / 2 : pairs_a_second);
 }
 
 int64_t scratch_bytes(const Problem& p, int) {

@@ -13,8 +13,8 @@
 namespace torchconv::cuda::channelwise {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kChannelThreads = 16;      // along channels: 256 bytes, two lines of the cache
+constexpr int kThreads = 128;       // three blocks on a multiprocessor leave 168 registers a thread
+constexpr int kChannelThreads = 8;  // along channels: 128 bytes, a line of the cache
 constexpr int64_t kTapBytes = 32 << 10;  // of shared memory
 
 // Outputs of a thread: 32 sums, 16 of doubles or where the stride makes the window long.
@@ -67,7 +67,7 @@ struct Line {
 };
 
 template <typename T, int taps, int stride>
-__global__ void __launch_bounds__(kThreads, 2) sum_lines(Problem p, Operands operands, Tile tile) {
+__global__ void __launch_bounds__(kThreads, 3) sum_lines(Problem p, Operands operands, Tile tile) {
   using Sum = typename SumOf<T>::Type;
   constexpr int pack = kPack<T>, outputs = outputs_of<T, stride>;
   Sum* const shared = dynamic_shared<Sum>();

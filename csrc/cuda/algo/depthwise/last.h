@@ -62,7 +62,7 @@ bool for_kernel_of(const Problem& p, const Body& body) {
 template <typename T>
 __device__ __forceinline__ Pack<T, kPack<T>> load_channels(PaddingMode mode, const T* line,
                                                            int64_t step, int64_t i, int64_t size) {
-  const int64_t folded = fold_inside(mode, i, size);
+  const int64_t folded = uint64_t(i) < uint64_t(size) ? i : fold_inside(mode, i, size);
   if (folded < 0) return {};
   return *reinterpret_cast<const Pack<T, kPack<T>>*>(line + folded * step);
 }
