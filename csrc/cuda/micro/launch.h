@@ -46,7 +46,8 @@ inline int64_t grid_stride_blocks(int64_t elements, int threads, int multiproces
 // algorithm finds it (cudaGetLastError).
 template <typename... Parameters, typename... Arguments>
 void launch(const Launch& how, void (*kernel)(Parameters...), Arguments... arguments) {
-  if (how.shared_bytes > 48 << 10)  // more has to be asked for
+  // More than 48 KiB has to be asked for; a kernel's own arrays count, and are not known here.
+  if (how.shared_bytes > 40 << 10)
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                          int(how.shared_bytes));
   kernel<<<how.blocks, how.threads, size_t(how.shared_bytes),

