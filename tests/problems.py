@@ -265,6 +265,14 @@ PROBLEMS = {
     "padding=2x1x1 padding_mode=circular channels_last=1",
     "last_aligned_fold": "channels=136>136 groups=136 input=5x9 kernel=3x3 padding=2x2 "
     "padding_mode=replicate channels_last=1",
+    # Chunks of 16 bytes that lie in memory as a product takes them: both operands, one, in groups,
+    # of positions, more than a tile of 128
+    "chunks_1x1": "batch=2 channels=16>24 input=5x8 kernel=1x1 bias=1 channels_last=1",
+    "chunks_3x3": "channels=16>8 input=7x6 kernel=3x3 padding=1x1 channels_last=1",
+    "chunks_grouped": "channels=32>16 groups=2 input=9x8 kernel=1x1 stride=2x2 bias=1 "
+    "channels_last=1",
+    "chunks_of_positions": "batch=3 channels=5>7 input=8x8 kernel=1x1",
+    "chunks_many": "batch=2 channels=40>130 input=9x8 kernel=1x1 channels_last=1",
 }
 
 RESULTS = ("output", "input", "weight")

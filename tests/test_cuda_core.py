@@ -5,6 +5,7 @@ with poisoned results and fenced buffers; a planted fault must turn it red. Wher
 compiles all sources too, for each architecture, without a warning.
 """
 
+import importlib.util
 import os
 import re
 import shutil
@@ -26,11 +27,16 @@ ALL_DTYPES = (
     "float32", "float64", "bfloat16", "float16", "complex64", "complex128",
     "uint8", "int8", "int16", "int32", "int64",
 )  # fmt: skip
-DTYPES = ("float32", "float64", "bfloat16", "float16", "complex64")
-FEW = ("3x3", "stride_2", "grouped", "reflect", "replicate", "flip_3d_grouped", "empty_output")
-# Half a second of one core for a problem of this many multiply-adds, which shows nothing that the
-# small ones do not.
-MOST_WORK = 2e6
+DTYPES = ("float32", "float64", "bfloat16", "complex64")
+FEW = (
+    "3x3", "stride_2", "grouped", "reflect", "replicate", "flip_3d_grouped", "empty_output",
+    "last_dense", "chunks_1x1", "chunks_3x3", "chunks_of_positions",
+)  # fmt: skip
+# A second of one core for a problem of a few times as many multiply-adds, which shows nothing that
+# the small ones do not.
+MOST_WORK = 1e5
+# What gemm multiplies; it refuses no problem of the table in these.
+MULTIPLIED = ("float32", "float64", "bfloat16", "float16")
 
 pytestmark = pytest.mark.skipif(not shutil.which(COMPILER[0]), reason=f"no compiler {COMPILER[0]}")
 
@@ -51,11 +57,11 @@ def work(problem: str) -> float:
     return product("batch") * places * product("kernel") * ins * outs / product("groups")
 
 
-def lines(dtypes=DTYPES, names=tuple(PROBLEMS)) -> list[str]:
+def lines(dtypes=DTYPES, names=tuple(PROBLEMS), most_work=MOST_WORK) -> list[str]:
     return [
         f"{line(name, result, dtype)} device=cuda"
         for name in names
-        if work(line(name)) <= MOST_WORK
+        if work(line(name)) <= most_work
         for result in RESULTS
         for dtype in dtypes
     ]
@@ -129,6 +135,7 @@ def assert_all_ran(output: str, problems: list[str]) -> None:
     failed = [text for text in output.splitlines() if not text.startswith("ok")]
     assert len(failed) == 1 and failed[0].endswith(", 0 failed"), failed[:20]
     assert output.count("ok   reference") == len(problems)
+    assert output.count("ok   gemm ") == sum(text.split()[1] in MULTIPLIED for text in problems)
 
 
 def test_every_problem(program):
@@ -145,44 +152,80 @@ def test_every_dtype(program):
     assert status == 0
 
 
-# (file, the kernel source that it is in or is included by, what stands there, what is planted).
+def test_tf32(program):
+    problems = [f"{text} tf32=1" for text in lines(("float32",))]
+    status, output = drive(program, problems)
+    assert_all_ran(output, problems)
+    assert status == 0
+
+
+# (file, what stands there, what is planted); in kernel sources or what they include.
 REFERENCE = "cuda/algo/reference.cu"
+DEPTHWISE, GEMM = "cuda/algo/depthwise", "cuda/algo/gemm"
 FAULTS = {
-    "side_lost": (
-        "core/walk.h",
-        REFERENCE,
-        "constexpr int kSides = 3;",
-        "constexpr int kSides = 2;",
-    ),
-    "batch_forgotten": (REFERENCE, REFERENCE, "n * view.batch + g", "g"),
-    "tail_of_the_grid": (
-        REFERENCE,
-        REFERENCE,
-        "(gridDim.x) * kThreads;",
-        "(gridDim.x) * 2 * kThreads;",
-    ),
+    "side_lost": ("core/walk.h", "constexpr int kSides = 3;", "constexpr int kSides = 2;"),
+    "batch_forgotten": (REFERENCE, "n * view.batch + g", "g"),
+    "tail_of_the_grid": (REFERENCE, "(gridDim.x) * kThreads;", "(gridDim.x) * 2 * kThreads;"),
     # One for each way of depthwise, none of which the others would hide.
-    "any_part": (*2 * ("cuda/algo/depthwise/anyhow.cu",), "part_begin(positions, parts, part + 1)", "1"),
-    "planes_halo": (*2 * ("cuda/algo/depthwise/planes.cu",), "x[r * stride + u]", "x[r]"),
-    "planes_tap": (*2 * ("cuda/algo/depthwise/planes_weight.cu",), "x[r * stride + u]", "x[r]"),
-    "last_bias": (*2 * ("cuda/algo/depthwise/last.cu",), "line.sum[q][j] + bias[j]", "line.sum[q][j]"),
-    "last_slice": (*2 * ("cuda/algo/depthwise/last_weight.cu",), "s < tile.slices", "s < 1"),
+    "any_part": (f"{DEPTHWISE}/anyhow.cu", "part_begin(positions, parts, part + 1)", "1"),
+    "planes_halo": (f"{DEPTHWISE}/planes.cu", "x[r * stride + u]", "x[r]"),
+    "planes_tap": (f"{DEPTHWISE}/planes_weight.cu", "x[r * stride + u]", "x[r]"),
+    "last_bias": (f"{DEPTHWISE}/last.cu", "line.sum[q][j] + bias[j]", "line.sum[q][j]"),
+    "last_slice": (f"{DEPTHWISE}/last_weight.cu", "s < tile.slices", "s < 1"),
+    "copies_not_awaited": (
+        f"{GEMM}/kernel.h",
+        "wait_copies<kAhead - 1>();",
+        "wait_copies<kAhead>();",
+    ),
+    "inner_tail": (f"{GEMM}/form.h", "left < f.elements ? left", "left < 1 ? left"),
 }
+
+
+def concerns(file: str, kernel: Path) -> bool:
+    """Whether a kernel source is the file, lies beside it, or includes it."""
+    floor_of_one_algorithm = CSRC / "cuda" / "algo"
+    beside = (CSRC / file).parent == kernel.parent != floor_of_one_algorithm
+    return kernel == CSRC / file or beside or f'"{file}"' in kernel.read_text()
+
+
+def changed(
+    host: list[Path], kernels: dict[Path, Path], changes: list[tuple[str, str, str]], folder: Path
+) -> Path:
+    """The driver with kernels in whose sources other text stands."""
+    csrc = folder / "csrc"
+    shutil.copytree(CSRC, csrc)
+    for file, before, after in changes:
+        text = (csrc / file).read_text()
+        assert text.count(before) == 1, f"{before!r} is not in {file} once"
+        (csrc / file).write_text(text.replace(before, after))
+    anew = [k for k in KERNELS if any(concerns(file, k) for file, _, _ in changes)]
+    sources = [(csrc / kernel.relative_to(CSRC), EMULATED) for kernel in anew]
+    others = [built for kernel, built in kernels.items() if kernel not in anew]
+    return link([*host, *others, *compile_all(folder, sources, csrc)], folder / "driver")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_turns_the_driver_red(host, kernels, fault, tmp_path):
-    file, source, before, after = FAULTS[fault]
-    csrc = tmp_path / "csrc"
-    shutil.copytree(CSRC, csrc)
-    text = (csrc / file).read_text()
-    assert text.count(before) == 1, f"the fault no longer fits {file}"
-    (csrc / file).write_text(text.replace(before, after))
-    others = [built for path, built in kernels.items() if path != CSRC / source]
-    planted = compile_all(tmp_path, [(csrc / source, EMULATED)], csrc)
-    program = link([*host, *others, *planted], tmp_path / "driver")
+    program = changed(host, kernels, [FAULTS[fault]], tmp_path)
     status, output = drive(program, lines(("float32",)), stop=True)
     assert status == 1 and "FAIL" in output, output[-2000:]
+
+
+def test_large_tiles_and_splits(host, kernels, tmp_path):
+    """What takes a large problem, made to happen on small ones: gemm's other tile, most splits."""
+    plan = "cuda/algo/gemm/plan.h"
+    changes = [
+        (plan, "kEnoughLargeTiles = 128;", "kEnoughLargeTiles = 0;"),
+        (plan, "kLargeFrom = 96;", "kLargeFrom = 1;"),
+        (plan, "kLeastDepth = 8;", "kLeastDepth = 1;"),
+    ]
+    names = ("grouped", "reflect", "stride_2", "wide_blocks", "deep", "last_dense")
+    names += tuple(name for name in PROBLEMS if name.startswith("chunks_"))
+    problems = lines(("float32", "bfloat16", "float16"), names, 2e6)
+    problems += [f"{text} tf32=1" for text in lines(("float32",), names, 2e6)]
+    status, output = drive(changed(host, kernels, changes, tmp_path), problems)
+    assert_all_ran(output, problems)
+    assert status == 0
 
 
 @pytest.fixture(scope="module")
@@ -216,13 +259,38 @@ def test_the_emulator_refuses_what_a_gpu_would_hang_or_fail_on(warp, wrong, sent
 NVCC = shutil.which("nvcc")
 
 
+# Tensor cores by type, loads of their fragments, and asynchronous copies.
+INSTRUCTIONS = {
+    "gemm": (
+        "HMMA.16816.F32.BF16", "HMMA.16816.F32 ", "HMMA.1688.F32.TF32", "DMMA.8", "FFMA",
+        "LDSM.16.M88.4", "LDGSTS.E.BYPASS.128", "LDGSTS.E.64", "LDGSTS.E ",
+    ),
+}  # fmt: skip
+
+
+def cuobjdump() -> str | None:
+    """The toolkit's, or triton's, which has it along."""
+    found = importlib.util.find_spec("triton")
+    folders = [Path(found.origin).parent / "backends/nvidia/bin"] if found and found.origin else []
+    path = os.pathsep.join([os.environ.get("PATH", ""), *map(str, folders)])
+    return shutil.which("cuobjdump", path=path)
+
+
 @pytest.mark.skipif(not NVCC, reason="no nvcc")
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90a"])
 @pytest.mark.parametrize("source", [*KERNELS, WARP], ids=lambda p: p.name)
 def test_nvcc_compiles_without_a_warning(source, architecture, tmp_path):
-    """C++17, which is what the oldest torch compiles as."""
+    """C++17, which is what the oldest torch compiles as. No register is spilled to memory, and the
+    instructions are those meant."""
+    built = tmp_path / "object.o"
     command = [NVCC, "-std=c++17", "-O3", "-Werror", "all-warnings", f"-arch={architecture}"]
-    command += [f"-I{CSRC}", "-c", str(source), "-o", str(tmp_path / "object.o")]
+    command += ["-Xptxas", "-v", f"-I{CSRC}", "-c", str(source), "-o", str(built)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
+    spills = re.findall(r"(\d+) bytes spill", done.stderr)
+    assert spills and all(int(count) == 0 for count in spills), done.stderr
+    if tool := cuobjdump():
+        sass = subprocess.run([tool, "-sass", built], capture_output=True, text=True, check=True)
+        for instruction in INSTRUCTIONS.get(source.stem, ()):
+            assert instruction in sass.stdout, f"no {instruction} in {source.name}"

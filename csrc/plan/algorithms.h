@@ -15,7 +15,8 @@
 #endif
 
 #define TORCHCONV_CUDA_ALGORITHMS(X) \
-  X(depthwise)                        \
+  X(gemm)                            \
+  X(depthwise)                       \
   X(reference)
 
 #define TORCHCONV_DECLARE(name) extern const Algorithm name;

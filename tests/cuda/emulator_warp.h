@@ -53,6 +53,20 @@ double half_of(uint32_t bits, int64_t number) {
 }
 inline double tf32_of(uint32_t bits) { return double(float_of(bits & 0xffffe000)); }
 
+// Sums of 16 rows and 8 columns, where the lanes of a warp hold them.
+template <int depth, typename In, typename Out>
+void add_products(const In* const* in, const double (&a)[16][depth], const double (&b)[8][depth],
+                  Out* const* out) {
+  for (int lane = 0; lane < kLanes; ++lane)
+    for (int i = 0; i < 4; ++i) {
+      const double* row = a[lane / 4 + i / 2 * 8];
+      const double* column = b[lane % 4 * 2 + i % 2];
+      double sum = in[lane]->d[i];
+      for (int k = 0; k < depth; ++k) sum += row[k] * column[k];
+      out[lane]->d[i] = float(sum);
+    }
+}
+
 }  // namespace torchconv::emulator
 
 inline void __syncwarp(unsigned mask = 0xffffffff) {
@@ -88,20 +102,14 @@ void mma_16x8x16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) 
   using Out = Sums<float, 4>;
   struct Combine {
     void operator()(const In* const* in, Out* const* out) const {
-      const auto at = [&](int row, int k) {  // A[row][k]
-        const int lane = row % 8 * 4 + k % 8 / 2;
-        return half_of<T>(in[lane]->a[row / 8 + k / 8 * 2], k % 2);
-      };
-      const auto bt = [&](int k, int column) {  // B[k][column]
-        return half_of<T>(in[column * 4 + k % 8 / 2]->b[k / 8], k % 2);
-      };
-      for (int lane = 0; lane < kLanes; ++lane)
-        for (int i = 0; i < 4; ++i) {
-          double sum = in[lane]->d[i];
-          for (int k = 0; k < 16; ++k)
-            sum += at(lane / 4 + i / 2 * 8, k) * bt(k, lane % 4 * 2 + i % 2);
-          out[lane]->d[i] = float(sum);
-        }
+      double a[16][16], b[8][16];
+      for (int k = 0; k < 16; ++k) {
+        for (int row = 0; row < 16; ++row)
+          a[row][k] = half_of<T>(in[row % 8 * 4 + k % 8 / 2]->a[row / 8 + k / 8 * 2], k % 2);
+        for (int column = 0; column < 8; ++column)
+          b[column][k] = half_of<T>(in[column * 4 + k % 8 / 2]->b[k / 8], k % 2);
+      }
+      add_products<16>(in, a, b, out);
     }
   };
   In in;
@@ -116,17 +124,14 @@ inline void mma_16x8x8_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_
   using Out = Sums<float, 4>;
   struct Combine {
     void operator()(const In* const* in, Out* const* out) const {
-      const auto at = [&](int row, int k) {
-        return tf32_of(in[row % 8 * 4 + k % 4]->a[row / 8 + k / 4 * 2]);
-      };
-      const auto bt = [&](int k, int column) { return tf32_of(in[column * 4 + k % 4]->b[k / 4]); };
-      for (int lane = 0; lane < kLanes; ++lane)
-        for (int i = 0; i < 4; ++i) {
-          double sum = in[lane]->d[i];
-          for (int k = 0; k < 8; ++k)
-            sum += at(lane / 4 + i / 2 * 8, k) * bt(k, lane % 4 * 2 + i % 2);
-          out[lane]->d[i] = float(sum);
-        }
+      double a[16][8], b[8][8];
+      for (int k = 0; k < 8; ++k) {
+        for (int row = 0; row < 16; ++row)
+          a[row][k] = tf32_of(in[row % 8 * 4 + k % 4]->a[row / 8 + k / 4 * 2]);
+        for (int column = 0; column < 8; ++column)
+          b[column][k] = tf32_of(in[column * 4 + k % 4]->b[k / 4]);
+      }
+      add_products<8>(in, a, b, out);
     }
   };
   In in;
