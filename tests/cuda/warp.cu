@@ -10,6 +10,7 @@
 #include <cstring>
 #include <vector>
 
+#include "cuda/micro/tile.h"
 #include "cuda/micro/warp.h"
 
 using namespace torchconv;
@@ -209,6 +210,39 @@ void check_rounding() {
   expect(equal, "rounding to tf32");
 }
 
+// Whether the addresses of threads that are served together lie in different banks, all 128 bytes
+// of them.
+template <typename At>
+bool meets_no_bank_twice(int threads, const At& at) {
+  const int bytes = 128 / threads;
+  unsigned seen = 0;
+  for (int thread = 0; thread < threads; ++thread) seen |= 1u << (at(thread) % 128 / bytes);
+  return seen == (threads == 32 ? ~0u : (1u << threads) - 1);
+}
+
+void check_places() {
+  bool equal = true;
+  for (int line = 0; line < 128; line += 8)
+    for (int chunk = 0; chunk < kChunks; ++chunk) {
+      // Eight lines, by ldmatrix, cp.async and vector stores; two whole ones.
+      equal &= meets_no_bank_twice(8, [=](int t) { return chunk_place(line + t, chunk); });
+      equal &= meets_no_bank_twice(8, [=](int t) { return chunk_place(line + t / 4, t % 4); });
+      for (int half : {0, 4})  // doubles of a fragment: four lines of two chunks
+        equal &= meets_no_bank_twice(16, [=](int t) {
+          return chunk_place(line + half + t / 4, chunk / 2 * 2 + t % 4 / 2) + t % 2 * 8;
+        });
+    }
+  expect(equal, "chunks meet no bank twice");
+  equal = true;
+  for (int i = 0; i < 128; i += 32) {
+    equal &= meets_no_bank_twice(32, [=](int t) { return 4 * sum_place(i / 2, i + t, 128); });
+    equal &= meets_no_bank_twice(32, [=](int t) { return 4 * sum_place(i + t, i / 2, 128); });
+    equal &= meets_no_bank_twice(
+        32, [=](int t) { return 4 * sum_place(i + t / 4, i + t % 4 * 2, 128); });
+  }
+  expect(equal, "sums meet no bank twice");
+}
+
 // What a kernel must not do.
 __global__ void stuck(int) {
   if (threadIdx.x < 7) __syncthreads();
@@ -266,6 +300,7 @@ int main(int argc, char** argv) {
   check_copy<16>("cp.async 16");
   check_shuffle();
   check_rounding();
+  check_places();
   std::printf("%d failed\n", failures);
   return failures != 0;
 }
