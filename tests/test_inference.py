@@ -8,6 +8,7 @@ import torch
 from problems import PROBLEMS, line
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 import torchconv
 from torchconv import testing
@@ -246,6 +247,13 @@ def test_compile_vmap_autocast_pickle_and_copies():
         torch.testing.assert_close(pickle.loads(pickle.dumps(fused))(x), wanted)
         with torch.autocast("cpu", torch.bfloat16):
             assert fused(x).dtype == torch.bfloat16
+
+
+def test_operations_are_counted():
+    fused = torchconv.convert(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval(), inference=True)
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        fused(torch.randn(2, 3, 8, 8))
+    assert counted.get_total_flops() == 2 * 2 * 4 * 36 * 27
 
 
 def test_the_operator_says_what_is_wrong():

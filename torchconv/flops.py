@@ -18,7 +18,7 @@ def _flops(output: Shape, weight: Shape) -> int:
     return 2 * output[0] * prod(output[2:]) * prod(weight)
 
 
-@register_flop_formula(torch.ops.torchconv.conv)
+@register_flop_formula([torch.ops.torchconv.conv, torch.ops.torchconv.conv_activated])
 def _conv(input: Shape, weight: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
     return _flops(out_shape, weight)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, TypeGuard, cast
 
 import torch
@@ -21,6 +23,7 @@ _CONVS: dict[type[nn.Module], int] = {
 _NORMS: dict[int, type[_BatchNorm]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _MODULES: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.SiLU: "silu", nn.GELU: "gelu"}
 _FUNCTIONS: dict[Any, str] = {F.relu: "relu", torch.relu: "relu", F.silu: "silu", F.gelu: "gelu"}
+Modules = Mapping[str, nn.Module]
 _METHODS = {"relu": "relu", "relu_": "relu"}
 
 
@@ -163,19 +166,20 @@ def _fused_graph(model: nn.Module) -> fx.GraphModule | None:
     except Exception:  # what a model's own code raises where it meets a proxy can be anything
         return None
     made = fx.GraphModule(model, graph, type(model).__name__)
+    given = dict(model.named_modules(remove_duplicate=False))
+    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     for node in list(graph.nodes):
-        layer = _module_of(made, node)
+        layer = _module_of(given, node)
         if not _is_conv(layer):
             continue
-        norm, last = _norm_after(made, node, _CONVS[type(layer)])
-        activation, last = _activation_after(made, last)
-        fused = FusedConv(layer, norm, activation)
+        norm, last = _norm_after(given, node, _CONVS[type(layer)])
+        activation, last = _activation_after(given, last)
         if last is not node:
             last.replace_all_uses_with(node)
             _erase_between(graph, node, last)
-        shared = sum(n.op == "call_module" and n.target == node.target for n in graph.nodes) > 1
-        node.target = node.name if shared else node.target
-        made.add_submodule(node.target, fused)
+        if calls[node.target] > 1:  # each place may be followed by something else
+            node.target = f"{node.target}_at_{node.name}"
+        made.add_submodule(str(node.target), FusedConv(layer, norm, activation))
     made.delete_all_unused_submodules()
     made.recompile()
     return made
@@ -191,8 +195,8 @@ def _is_plain(layer: nn.Module) -> bool:
     return not hooked and not parametrize.is_parametrized(layer)
 
 
-def _module_of(model: nn.Module, node: fx.Node) -> nn.Module | None:
-    return model.get_submodule(str(node.target)) if node.op == "call_module" else None
+def _module_of(modules: Modules, node: fx.Node) -> nn.Module | None:
+    return modules[str(node.target)] if node.op == "call_module" else None
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:
@@ -201,20 +205,20 @@ def _only_user(node: fx.Node) -> fx.Node | None:
     return users[0] if len(users) == 1 and users[0].all_input_nodes == [node] else None
 
 
-def _norm_after(model: nn.Module, node: fx.Node, axes: int) -> tuple[_BatchNorm | None, fx.Node]:
+def _norm_after(modules: Modules, node: fx.Node, axes: int) -> tuple[_BatchNorm | None, fx.Node]:
     user = _only_user(node)
-    norm = _module_of(model, user) if user else None
+    norm = _module_of(modules, user) if user else None
     if user is None or type(norm) is not _NORMS[axes] or not _is_plain(norm):
         return None, node
     return (norm, user) if norm.running_mean is not None else (None, node)
 
 
-def _activation_after(model: nn.Module, node: fx.Node) -> tuple[str, fx.Node]:
+def _activation_after(modules: Modules, node: fx.Node) -> tuple[str, fx.Node]:
     user = _only_user(node)
     if user is None:
         return "none", node
     found = None
-    layer = _module_of(model, user)
+    layer = _module_of(modules, user)
     if layer is not None and _is_plain(layer):
         found = _MODULES.get(type(layer))
     elif user.op == "call_function":
