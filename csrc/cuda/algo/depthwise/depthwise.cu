@@ -11,8 +11,8 @@
 // sums a fixed part of the positions and a second kernel adds the parts in their order: no atomics,
 // the same bits on every device.
 //
-// float32 is summed in float32. Run by the emulator on every problem of the tests' table that it
-// does not refuse, and compiled for sm_80 and sm_90a; no GPU has run it yet.
+// float32 is summed in float32. Run by the emulator on the tests' problems and compiled by nvcc for
+// sm_90a; no GPU has run it yet.
 #include <algorithm>
 
 #include "cuda/algo/depthwise/kernels.h"
