@@ -192,7 +192,7 @@ PROBLEMS = {
     "fourier_dilated": "channels=2>3 input=500 kernel=70 dilation=5 padding=30 bias=1",
     "fourier_reflect": "batch=2 channels=2>3 input=150 kernel=65 padding=64 padding_mode=reflect",
     "fourier_circular": "channels=2>3 input=150 kernel=65 padding=40 padding_mode=circular flip=1",
-    "fourier_replicate": "channels=2>3 input=150 kernel=66 padding=70 padding_mode=replicate",
+    "fourier_replicate": "channels=2>3 input=150 kernel=66 padding=20 padding_mode=replicate",
     "fourier_31x29": "batch=2 channels=3>3 groups=3 input=33x37 kernel=31x29 padding=15x14 bias=1",
     "fourier_32_lines": "channels=2>3 input=32x40 kernel=9x11 bias=1",
     "fourier_33_lines": "channels=2>3 input=33x41 kernel=10x12 flip=1",
