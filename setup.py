@@ -17,13 +17,19 @@ import torch
 from setuptools import setup
 
 
+def has_headers(folder: Path) -> bool:
+    """Not below a folder further down: /usr/local is no toolkit because one lies in it."""
+    header = Path("include", "cuda_runtime.h")
+    return (folder / header).exists() or any(folder.glob(f"targets/*/{header}"))
+
+
 def toolkit() -> Path | None:
     """The CUDA toolkit's folder. An nvcc on PATH may be a link or a script that calls another."""
     nvcc = shutil.which("nvcc")
     folders = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")]
     folders += [str(Path(nvcc).resolve().parent.parent)] if nvcc else []
     for folder in map(Path, filter(None, [*folders, "/usr/local/cuda"])):
-        if (folder / "bin" / "nvcc").exists() and list(folder.glob("**/include/cuda_runtime.h")):
+        if (folder / "bin" / "nvcc").exists() and has_headers(folder):
             return folder
     return None
 

@@ -90,7 +90,9 @@ def plain(objects, tmp_path_factory):
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_every_problem_on_every_target(plain, target, threads):
-    """A target that this machine lacks falls back to the best it has."""
+    _, best = drive(plain, [], TORCHCONV_TARGET=target)
+    if not best.startswith(f"{target},"):
+        pytest.skip(f"this machine has no {target}: it would run {best.split(',')[0]} again")
     status, output = drive(plain, LINES, threads, TORCHCONV_TARGET=target)
     assert status == 0, [text for text in output.splitlines() if not text.startswith("ok")]
     assert output.count("ok   gemm") == len(LINES)
