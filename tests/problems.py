@@ -255,6 +255,8 @@ PROBLEMS = {
     "taps_2x51": "channels=2>2 groups=2 input=9x60 kernel=2x51 padding=1x25",
     "last_aligned_7x7": "batch=2 channels=24>24 groups=24 input=9x11 kernel=7x7 padding=3x3 bias=1 "
     "channels_last=1",
+    "last_aligned_bias": "batch=2 channels=16>16 groups=16 input=7x9 kernel=3x3 padding=1x1 bias=1 "
+    "channels_last=1",
     "last_aligned_13x13": "channels=16>16 groups=16 input=7x8 kernel=13x13 padding=6x6 "
     "channels_last=1",
     "last_aligned_stride_2": "batch=2 channels=72>72 groups=72 input=9x22 kernel=3x5 stride=2x2 "

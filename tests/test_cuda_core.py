@@ -170,7 +170,7 @@ FAULTS = {
     "any_part": (f"{DEPTHWISE}/anyhow.cu", "part_begin(positions, parts, part + 1)", "1"),
     "planes_halo": (f"{DEPTHWISE}/planes.cu", "x[r * stride + u]", "x[r]"),
     "planes_tap": (f"{DEPTHWISE}/planes_weight.cu", "x[r * stride + u]", "x[r]"),
-    "last_bias": (f"{DEPTHWISE}/last.cu", "line.sum[q][j] + bias[j]", "line.sum[q][j]"),
+    "last_bias": (f"{DEPTHWISE}/last.cu", "line.sum[q][j] + bias[j]", "line.sum[q][j] - bias[j]"),
     "last_slice": (f"{DEPTHWISE}/last_weight.cu", "s < tile.slices", "s < 1"),
     "copies_not_awaited": (
         f"{GEMM}/kernel.h",
@@ -289,7 +289,8 @@ def test_nvcc_compiles_without_a_warning(source, architecture, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
     spills = re.findall(r"(\d+) bytes spill", done.stderr)
-    assert spills and all(int(count) == 0 for count in spills), done.stderr
+    assert len(spills) >= done.stderr.count("Compiling entry function"), done.stderr
+    assert all(int(count) == 0 for count in spills), done.stderr
     if tool := cuobjdump():
         sass = subprocess.run([tool, "-sass", built], capture_output=True, text=True, check=True)
         for instruction in INSTRUCTIONS.get(source.stem, ()):
