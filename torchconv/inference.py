@@ -14,7 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
 from torchconv import modules
-from torchconv.arguments import forward_geometry
+from torchconv.arguments import check_tensors, forward_geometry
 
 _CONVS: dict[type[nn.Module], int] = {
     nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3,
@@ -69,10 +69,14 @@ class FusedConv(nn.Module):
         self.train(layer.training)
 
     def forward(self, input: Tensor) -> Tensor:
+        call = self.layer_name.lower()
+        shape = "out_channels, in_channels / groups"
+        check_tensors(call, self.axes, shape, input=input, weight=self.weight, bias=self.bias)
         batched = input.dim() == self.axes + 2
+        input = input if batched else input.unsqueeze(0)
         geometry = forward_geometry(
-            self.layer_name.lower(),
-            input if batched else input.unsqueeze(0),
+            call,
+            input,
             self.weight,
             self.stride,
             self.padding,
@@ -82,11 +86,7 @@ class FusedConv(nn.Module):
             self.padding_mode,
         )
         output: Tensor = torch.ops.torchconv.conv_activated.default(
-            input if batched else input.unsqueeze(0),
-            self.weight,
-            self.bias,
-            self.activation,
-            *geometry,
+            input, self.weight, self.bias, self.activation, *geometry
         )
         return output if batched else output.squeeze(0)
 
