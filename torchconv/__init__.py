@@ -5,6 +5,7 @@ import torch as _torch  # noqa: F401, loads the libraries that _C links to
 from torchconv import _C as _C  # registers the operators that the rest asks torch.ops for
 from torchconv import flops as flops  # registers the formulas
 from torchconv import kernels
+from torchconv import pace as _pace
 from torchconv.convert import convert
 from torchconv.explain import explain
 from torchconv.functional import (
@@ -54,3 +55,5 @@ __all__ = [
     "set_precision",
     "trace_shapes",
 ]
+
+_pace.settle()

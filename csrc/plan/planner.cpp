@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "plan/algorithms.h"
+#include "plan/pace.h"
 
 namespace torchconv {
 namespace {
@@ -48,6 +49,12 @@ Kept kept_by(const Algorithm& algorithm, const Problem& problem) {
   return algorithm.kept ? algorithm.kept(problem) : Kept{};
 }
 
+// Of the algorithm at this place in its device's list. A pace is that of the processor.
+double cost_here(int place, const Problem& problem) {
+  const double stated_s = algorithms(problem.device)[size_t(place)]->cost(problem);
+  return problem.device == Device::cpu ? stated_s * pace(place, problem.result) : stated_s;
+}
+
 const Algorithm* find_best(const Problem& problem, const char* forced_name) {
   if (forced_name) {
     const Algorithm* algorithm = find(forced_name, problem.device);
@@ -55,9 +62,11 @@ const Algorithm* find_best(const Problem& problem, const char* forced_name) {
   }
   const Algorithm* best = nullptr;
   double best_s = 0;
+  int place = -1;
   for (const Algorithm* algorithm : algorithms(problem.device)) {
+    ++place;
     if (!refusal_of(*algorithm, problem).empty()) continue;
-    const double cost_s = algorithm->cost(problem);
+    const double cost_s = cost_here(place, problem);
     if (best && cost_s >= best_s) continue;
     best = algorithm;
     best_s = cost_s;
@@ -70,6 +79,7 @@ struct LastChoice {
   Problem problem;
   int threads = 0;
   const char* forced = nullptr;
+  unsigned pace = 0;
   Choice choice;
 };
 
@@ -115,14 +125,16 @@ Choice choose(const Problem& problem, int threads) {
   static thread_local std::vector<LastChoice> choices(kLastChoices);
   LastChoice& last = choices[place(problem)];
   const char* forced_name = forced();
-  if (last.threads == threads && last.forced == forced_name && last.problem == problem)
+  const unsigned pace = pace_version();
+  if (last.threads == threads && last.forced == forced_name && last.pace == pace &&
+      last.problem == problem)
     return last.choice;
   Choice choice{find_best(problem, forced_name), 0, {}};
   if (choice.algorithm) {
     choice.scratch_bytes = choice.algorithm->scratch_bytes(problem, threads);
     choice.kept = kept_by(*choice.algorithm, problem);
   }
-  last = {problem, threads, forced_name, choice};
+  last = {problem, threads, forced_name, pace, choice};
   return choice;
 }
 
@@ -144,12 +156,14 @@ Plan explain(const Problem& problem, int threads) {
   const char* forced_name = forced();
   plan.algorithm = find_best(problem, forced_name);
   plan.reason = !plan.algorithm ? refusal(problem) : forced_name ? "forced" : "lowest cost";
+  int place = -1;
   for (const Algorithm* algorithm : algorithms(problem.device)) {
+    ++place;
     Candidate candidate{algorithm, refusal_of(*algorithm, problem), 0, 0, {}};
     if (forced_name && algorithm == find(forced_name, problem.device))
       candidate.refusal = algorithm->refuses(problem);
     if (candidate.refusal.empty()) {
-      candidate.cost_s = algorithm->cost(problem);
+      candidate.cost_s = cost_here(place, problem);
       candidate.scratch_bytes = algorithm->scratch_bytes(problem, threads);
       candidate.kept = kept_by(*algorithm, problem);
     }

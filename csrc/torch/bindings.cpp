@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "core/text.h"
 #include "micro/target.h"
+#include "plan/pace.h"
 #include "plan/planner.h"
 #include "torch/checked.h"
 #include "torch/cuda.h"
@@ -158,6 +159,26 @@ std::map<std::string, std::string> build_info() {
           {"cuda", cuda_version()}};
 }
 
+const Algorithm& cpu_algorithm(const std::string& name) {
+  for (const Algorithm* algorithm : algorithms(Device::cpu))
+    if (name == algorithm->name) return *algorithm;
+  throw py::value_error("no algorithm is named '" + name + "'");
+}
+
+double measure(const std::string& line, const std::string& name, int repetitions) {
+  const Problem problem = parse_problem(line);
+  const Algorithm& algorithm = cpu_algorithm(name);
+  const std::string refusal = problem.device == Device::cpu ? algorithm.refuses(problem) : "a GPU";
+  if (!refusal.empty()) throw py::value_error(name + " refuses: " + refusal);
+  return measured_seconds(algorithm, problem, repetitions);
+}
+
+void set_pace_of(const std::string& name, const std::string& result, double factor) {
+  cpu_algorithm(name);
+  if (!set_pace(name, parse_result(result), factor))
+    throw py::value_error("a pace must be positive, got " + std::to_string(factor));
+}
+
 void bind_plan(py::module_& module) {
   using Row = PlanRecord::Row;
   py::class_<Row>(module, "Candidate", py::module_local())
@@ -220,6 +241,9 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
              "groups"_a, "flip"_a, "padding_mode"_a);
   module.def("parse", &parse, "line"_a);
   module.def("plan", &plan, "line"_a, "threads"_a = 0, py::call_guard<py::gil_scoped_release>());
+  module.def("measure", &measure, "line"_a, "algorithm"_a, "repetitions"_a,
+             py::call_guard<py::gil_scoped_release>());
+  module.def("set_pace", &set_pace_of, "algorithm"_a, "result"_a, "factor"_a);
   module.def("force_algorithm", &force, "name"_a);
   module.def("forced_algorithm", &forced_algorithm);
   module.add_object("conv", new_fast_conv());

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from torchconv import _C
+from torchconv import _C, pace
 from torchconv.explain import plan
 from torchconv.tools import bench, curves, explorer, growth, memory, models, overhead, report
 from torchconv.tools.calls import TOLERANCES
@@ -87,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_overhead)
     command.add_argument("--time-limit", type=float, default=2.0, metavar="S", help="per kind")
 
+    command = commands.add_parser("pace", help="how fast this machine runs each algorithm")
+    command.set_defaults(run=_pace)
+    command.add_argument("--again", action="store_true", help="measure, whatever is kept")
+
     command = commands.add_parser("explain", help="show the plan for a problem line")
     command.set_defaults(run=_explain)
     command.add_argument("line", help="for example: output float32 channels=64>64 "
@@ -151,6 +155,14 @@ def _results(words: str) -> list[str]:
 
 def _explain(options: argparse.Namespace) -> int:
     print(plan(options.line))
+    return 0
+
+
+def _pace(options: argparse.Namespace) -> int:
+    path = pace.file()
+    if path and options.again:
+        path.unlink(missing_ok=True)
+    print(pace.table(pace.settle(), path))
     return 0
 
 

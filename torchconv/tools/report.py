@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from torchconv import _C
+from torchconv.pace import cpu_model
 from torchconv.tools.measure import Timing
 from torchconv.tools.regimes import REGIMES, Regime
 from torchconv.tools.workloads import RESULTS
@@ -88,7 +89,7 @@ def load_json(path: Path) -> dict[str, Any]:
 def machine() -> dict[str, str | int]:
     """The facts without which a timing means nothing."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
         "threads": torch.get_num_threads(),
         "target": _C.target(),
@@ -97,16 +98,6 @@ def machine() -> dict[str, str | int]:
         "system": platform.platform(),
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    fields = dict(line.split("\t: ", 1) for line in lines if "\t: " in line)
-    family = " ".join(f"{key} {fields[key]}" for key in ("cpu family", "model") if key in fields)
-    return f"{fields.get('model name', platform.machine()).strip()} ({family})"
 
 
 def summary(record: Record) -> str:
