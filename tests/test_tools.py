@@ -200,6 +200,30 @@ def test_forced_algorithms_run_where_they_do_not_refuse():
     assert all(r.timing and r.forced for r in records)
 
 
+def test_algorithms_far_from_the_fastest_are_left_out():
+    workload = shaped("channels=64>64 input=28x28 kernel=3x3")
+    candidates = _C.plan(workload.line("output", "float32")).candidates
+    costs = {one.name: one.cost_s for one in candidates if not one.refusal}
+    lowest_s, second_s, *others = sorted(costs.values())
+    assert others
+    far = 1.001 * second_s / lowest_s
+    cases = bench.cases([workload], ["float32"], ["output"], testing.algorithms(), far=far)
+    assert [costs[case.algorithm] <= far * lowest_s for case in cases] == [True] * 2
+
+
+def test_the_planner_is_judged():
+    def timed(line: str, algorithm: str, ratio: float) -> report.Record:
+        return record(ratio, line=line, algorithm=algorithm, forced=True, planned="gemm")
+
+    good = [timed("good", "gemm", 2.0), timed("good", "direct", 2.1)]
+    bad = [timed("bad", "gemm", 2.0), timed("bad", "direct", 3.0)]
+    alone = [timed("alone", "gemm", 1.0), timed("other", "direct", 1.0)]
+    table = report.choice_table([*good, *bad, *alone, record(9.0)])
+    assert "within 10% of the fastest algorithm in 1 of 2 cases (50.0%)" in table
+    assert table.splitlines()[-1].split()[:5] == ["1.50", "gemm", "instead", "of", "direct:"]
+    assert report.choice_table([record(2.0), *alone]) == ""
+
+
 def test_wrong_results_are_errors(monkeypatch):
     native_call = bench.native_call
     monkeypatch.setattr(bench, "native_call", lambda *a: lambda: native_call(*a)() + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import sys
 import time
 import webbrowser
@@ -137,8 +138,11 @@ def _add_conditions(group: argparse._ArgumentGroup) -> None:
     forced = group.add_mutually_exclusive_group()
     forced.add_argument("--algorithm", nargs="+", choices=_C.algorithms(), metavar="NAME",
                         help="force: " + ", ".join(_C.algorithms()))  # fmt: skip
-    forced.add_argument("--all-algorithms", action="store_const", dest="algorithm",
-                        const=_C.algorithms(), help="time each one")  # fmt: skip
+    forced.add_argument(
+        "--all-algorithms",
+        action="store_true",
+        help="time each that might be fastest, and judge the planner",
+    )
     group.add_argument("--time-limit", type=float, default=1.0, metavar="S",
                        help="per case, beyond the five pairs each gets (default: 1)")  # fmt: skip
     group.add_argument("--total-time-limit", type=float, default=float("inf"), metavar="S")
@@ -279,8 +283,9 @@ def _cases(options: argparse.Namespace) -> list[bench.Case]:
             [with_batch(workload, options.batch or workload.input[0]) for workload in workloads],
             options.dtype or dtypes,
             options.result or results,
-            options.algorithm or [bench.PLANNED],
+            _C.algorithms() if options.all_algorithms else options.algorithm or [bench.PLANNED],
             max_gflop=options.max_gflop,
+            far=bench.FAR if options.all_algorithms else math.inf,
             channels_last=options.channels_last,
         )
     if not cases:
@@ -338,6 +343,7 @@ def _present(measured: report.Report, older: report.Report | None, plot_file: Pa
     tables = [facts, report.worst_table(measured.records)]
     if older:
         tables.append(report.comparison(measured, older))
+    tables += filter(None, [report.choice_table(measured.records)])
     tables.append(report.mean_table(measured.records))
     print("\n\n".join(tables))
     if plot_file:

@@ -19,6 +19,7 @@ from torchconv.tools.workloads import Workload, fit
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 PLANNED = ""  # the algorithm that the planner picks
+FAR = 4.0  # times the lowest cost: such an algorithm would not be the fastest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +44,15 @@ def cases(
     algorithms: Sequence[str] = (PLANNED,),
     *,
     max_gflop: float = math.inf,
+    far: float = math.inf,
     channels_last: bool = False,
 ) -> list[Case]:
-    """All combinations, cut down to ``max_gflop``, without those a forced algorithm refuses."""
+    """All combinations, cut down to ``max_gflop``, without those a forced algorithm refuses, or
+    states a cost for that is more than ``far`` times the lowest."""
     found = []
     for workload, dtype, result in itertools.product(workloads, dtypes, results):
         fitted = fit(workload, max_gflop)
-        usable = {PLANNED} | _usable(fitted.line(result, dtype))
+        usable = {PLANNED} | _usable(fitted.line(result, dtype), far)
         found += [
             Case(
                 workload=fitted,
@@ -65,8 +68,10 @@ def cases(
     return found
 
 
-def _usable(line: str) -> set[str]:
-    return {candidate.name for candidate in _C.plan(line).candidates if not candidate.refusal}
+def _usable(line: str, far: float) -> set[str]:
+    usable = {one.name: one.cost_s for one in _C.plan(line).candidates if not one.refusal}
+    lowest_s = min(usable.values())
+    return {name for name, cost_s in usable.items() if cost_s <= far * lowest_s}
 
 
 def keep_memory() -> None:
@@ -107,6 +112,7 @@ def measure(case: Case, given: Tensors, *, time_limit_s: float) -> Record:
         line=case.line,
         algorithm=case.algorithm or _C.plan(case.line).algorithm or "none",
         forced=case.algorithm != PLANNED,
+        planned=_C.plan(case.line).algorithm or "none",
         note=case.workload.note,
         gflop=case.workload.gflop * (4 if case.dtype.startswith("complex") else 1),
         timing=timing,

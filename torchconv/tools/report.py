@@ -21,6 +21,7 @@ from torchconv.tools.measure import Timing
 from torchconv.tools.regimes import REGIMES, Regime
 from torchconv.tools.workloads import RESULTS
 
+NEAR = 1.1  # times the fastest: a good pick
 TITLES = {"output": "forward", "input": "by input", "weight": "by weight"}
 
 
@@ -35,6 +36,7 @@ class Record:
     line: str  # the problem line of the operator that ran
     algorithm: str
     forced: bool  # whether the algorithm was asked for by name, not planned
+    planned: str = ""  # the planner's pick
     note: str
     gflop: float
     timing: Timing | None  # None where an error stands
@@ -53,7 +55,11 @@ class Record:
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> Record:
-        known = {field.name: entry[field.name] for field in dataclasses.fields(cls)}
+        known = {
+            field.name: entry[field.name]
+            for field in dataclasses.fields(cls)
+            if field.name in entry
+        }  # "planned" is younger than some files
         if known["timing"]:
             known["timing"] = Timing(**known["timing"])
         return cls(**known)
@@ -180,6 +186,38 @@ def _means(records: list[Record], targets: list[float | None]) -> str:
         shown = f"{mean:.2f}" if mean is not None else "-"
         cells.append(f"{shown:>13}{f'({target:g})' if target else '':>7}")
     return "".join(cells).rstrip()
+
+
+def choice_table(records: list[Record]) -> str:
+    """How far the planner's pick is from the fastest algorithm, where several were timed."""
+    cases: dict[str, dict[str, Record]] = {}
+    for record in records:
+        if record.forced and record.timing:
+            cases.setdefault(record.line, {})[record.algorithm] = record
+    # Of the ratios to F.conv: what slowed the machine for a while has slowed both.
+    losses = []
+    for by_algorithm in cases.values():
+        speeds = {name: r.timing.ratio for name, r in by_algorithm.items() if r.timing}
+        picked = next(iter(by_algorithm.values())).planned
+        if len(speeds) > 1 and picked in speeds:
+            fastest = max(speeds, key=speeds.__getitem__)
+            losses.append((speeds[fastest] / speeds[picked], fastest, by_algorithm[picked]))
+    if not losses:
+        return ""
+    losses.sort(key=lambda loss: -loss[0])
+    near = sum(loss <= NEAR for loss, _, _ in losses)
+    lines = [
+        f"The planner's pick is within {NEAR - 1:.0%} of the fastest algorithm in {near} of "
+        f"{len(losses)} cases ({near / len(losses):.1%}); the worst:",
+        "",
+    ]
+    lines += [
+        f"{loss:>6.2f}  {record.algorithm} instead of {fastest}: {TITLES[record.result]}, "
+        f"{record.dtype}, {record.name}"
+        for loss, fastest, record in losses[:10]
+        if loss > NEAR
+    ]
+    return "\n".join(lines)
 
 
 def comparison(new: Report, old: Report) -> str:
