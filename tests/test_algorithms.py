@@ -2,6 +2,7 @@
 
 import functools
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -210,6 +211,22 @@ def test_nan_reaches_exactly_what_sees_it(name, algorithm):
         if algorithm == "fft":
             near = sees.flatten(1).any(1).reshape(-1, 1, 1, 1).expand_as(sees)
         assert (got | ~sees).all() and (near | ~got).all(), problem
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="flushed on x86 alone")
+@pytest.mark.parametrize("algorithm", [name for name in ALL if name != "reference"])
+@pytest.mark.parametrize("result", RESULTS)
+@pytest.mark.parametrize("name", ["3x3", "grouped", "stride_2", "deep"])
+def test_denormals_are_flushed_inside_a_call_alone(name, result, algorithm):
+    """A processor takes a hundred times as long for products of them."""
+    problem = line(name, result).replace(" bias=1", "")
+    smallest = torch.finfo(torch.float32).smallest_normal
+    tensors = {k: torch.full_like(t, smallest / 8) for k, t in testing.from_line(problem).items()}
+    small = "weight" if result == "input" else "input" if result == "output" else "output"
+    tensors = {k: t if k == small else torch.ones_like(t) for k, t in tensors.items()}
+    with forced(algorithm, problem):
+        assert testing.run(problem, tensors).count_nonzero() == 0
+    assert (tensors[small] * 1.0).count_nonzero() == tensors[small].numel()
 
 
 LAYOUTS = {

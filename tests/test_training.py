@@ -156,11 +156,18 @@ def restored_threads() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+# Each of enough multiply-adds (csrc/micro/tasks.h) to be shared by threads.
 LINES = {
-    "images": "batch=3 channels=13>10 input=17x15 kernel=3x3 output=9x15 stride=2x1 padding=1x1",
+    "images": "batch=9 channels=13>10 input=17x15 kernel=3x3 output=9x15 stride=2x1 padding=1x1",
     "grouped": "batch=2 channels=24>36 groups=3 input=19x18 kernel=5x3 output=19x18 padding=2x1",
     "deep": "batch=2 channels=160>40 input=9x9 kernel=3x3 output=9x9 padding=1x1",
-    "signal": "batch=2 channels=3>5 input=700 kernel=31 output=700 padding=30 dilation=2",
+    "signal": "batch=2 channels=9>5 input=700 kernel=31 output=700 padding=30 dilation=2",
+    "depthwise": "batch=2 channels=37>37 groups=37 input=14x15 kernel=7x7 padding=3x3",
+    "depthwise_strided": "batch=9 channels=37>37 groups=37 input=29x31 kernel=3x3 stride=2x2 "
+    "padding=1x1",
+    "few_a_group": "batch=2 channels=64>64 groups=16 input=19x18 kernel=3x3 padding=1x1",
+    "first": "batch=3 channels=3>16 input=70x51 kernel=5x5 stride=2x2 padding=2x2",
+    "point": "batch=2 channels=512>700 input=1x1 kernel=1x1",
 }
 
 
