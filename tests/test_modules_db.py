@@ -34,7 +34,8 @@ def step(layer: nn.Module, input: Tensor) -> list[Tensor]:
     """The output, and the gradients by the input and by every parameter."""
     input = input.detach().clone().requires_grad_()
     output = layer(input)
-    output.backward(torch.ones_like(output) * output.detach().real.sign().add(2))
+    weights = torch.arange(output.numel()).remainder(3).add(1).view(output.shape)
+    output.backward(torch.ones_like(output) * weights)
     return [output, input.grad, *(p.grad for p in layer.parameters())]
 
 
