@@ -313,8 +313,8 @@ Kernels<T> make_kernels() {
   if constexpr (T(0.5) > 0) {  // transforms need fractions
     fill_outer<T, kRows, Panel::vectors>(table.outer_vectors);
     table.tiles[int(Tile::plain)] = tile_kernels<T, Plain<T>>();
-    table.tiles[int(Tile::f2)] = tile_kernels<T, F2<T>>();
-    table.tiles[int(Tile::f4)] = tile_kernels<T, F4<T>>();
+    table.tiles[int(Tile::f2_3)] = tile_kernels<T, Filter<T, FourPoints, 2>>();
+    table.tiles[int(Tile::f4_3)] = tile_kernels<T, Filter<T, SixPoints, 4>>();
     table.fft = fft_kernels<T>();
   }
   return table;

@@ -1,19 +1,21 @@
 // Winograd's transforms in one dimension, and the turns between lines and vectors of channels.
 //
-// F(m,3) makes m outputs of a 3-tap filter from n = m + 2 products instead of 3 m:
+// F(m,r) makes m outputs of an r-tap filter from n = m + r - 1 products instead of r m:
 //
-//     y = At [(G w) * (Bt x)],     Bt: n x n,  G: n x 3,  At: m x n
+//     y = At [(G w) * (Bt x)],     Bt: n x n,  G: n x r,  At: m x n
 //
-// The same form, by its weight, makes the 3 taps' gradients from m outputs, by the transposes:
+// The same form, by its weight, makes the r taps' gradients from m outputs, by the transposes:
 //
 //     w = Gt [(A y) * (Bt x)]
 //
 // A polynomial of degree n - 2 is known by its values at n - 1 points and its leading coefficient
-// (the point at infinity). At holds the powers of the points p; Bt the coefficients of the products
-// over all other points q of (x - q); G the powers of p over those products at p. After Winograd,
+// (the point at infinity). A y are these of the polynomial whose coefficients are y; G w those of w,
+// each over the product of the distances to all other points, but at infinity; Bt holds the
+// coefficients of the products over all other points q of (x - q). (A sign may change sides.) So the
+// points make Bt, and may be shared out between outputs and taps as one likes. After Winograd,
 // Arithmetic Complexity of Computations (1980), and Lavin and Gray, Fast Algorithms for
-// Convolutional Neural Networks (2016). The points of F(2,3) are 0, 1, -1; those of F(4,3) are
-// 0, 1, -1, 1/2, -2, whose products grow less than those of 0, 1, -1, 2, -2.
+// Convolutional Neural Networks (2016). The finite ones of four points are 0, 1, -1; those of six
+// are 0, 1, -1, 1/2, -2, whose products grow less than those of 0, 1, -1, 2, -2.
 //
 // Every lane is a channel, so a transform in more dimensions is this one along each axis in turn.
 
@@ -28,42 +30,47 @@ struct Plain {  // an axis of one tap: n = m = 1
 };
 
 template <typename T>
-struct F2 {
-  static constexpr int points = 4, outputs = 2, taps = 3;
+struct FourPoints {
+  static constexpr int points = 4;
   static void input(const Vec<T>* x, Vec<T>* v) {
     v[0] = x[0] - x[2];
     v[1] = x[2] + x[1];
     v[2] = x[2] - x[1];
     v[3] = x[3] - x[1];
   }
-  static void weight(const Vec<T>* w, Vec<T>* u) {
-    const Vec<T> even = (w[0] + w[2]) * T(0.5), odd = w[1] * T(0.5);
-    u[0] = w[0];
+  // The values of the polynomial with `count` coefficients c.
+  template <int count>
+  static void values(const Vec<T>* c, Vec<T>* u) {
+    Vec<T> even = c[0], odd = c[1];
+    if constexpr (count > 2) even += c[2];
+    if constexpr (count > 3) odd += c[3];
+    if constexpr (count > 4) even += c[4];
+    static_assert(count >= 2 && count <= 5);
+    u[0] = c[0];
     u[1] = even + odd;
     u[2] = even - odd;
-    u[3] = w[2];
+    u[3] = c[count - 1];
   }
-  static void output(const Vec<T>* m, Vec<T>* y) {
-    y[0] = m[0] + (m[1] + m[2]);
-    y[1] = (m[1] - m[2]) + m[3];
+  // The transpose: `count` sums over the points of their powers times m.
+  template <int count>
+  static void sums(const Vec<T>* m, Vec<T>* y) {
+    const Vec<T> even = m[1] + m[2], odd = m[1] - m[2];
+#pragma GCC unroll 8
+    for (int k = 0; k < count; ++k) {
+      y[k] = k % 2 ? odd : even;
+      if (k == 0) y[k] += m[0];
+      if (k == count - 1) y[k] += m[3];
+    }
   }
-  static void output_back(const Vec<T>* y, Vec<T>* u) {
-    u[0] = y[0];
-    u[1] = y[0] + y[1];
-    u[2] = y[0] - y[1];
-    u[3] = y[1];
-  }
-  static void weight_back(const Vec<T>* m, Vec<T>* w) {
-    const Vec<T> sum = (m[1] + m[2]) * T(0.5);
-    w[0] = m[0] + sum;
-    w[1] = (m[1] - m[2]) * T(0.5);
-    w[2] = m[3] + sum;
+  static void divide(Vec<T>* u) {
+    u[1] *= T(0.5);
+    u[2] *= T(0.5);
   }
 };
 
 template <typename T>
-struct F4 {
-  static constexpr int points = 6, outputs = 4, taps = 3;
+struct SixPoints {
+  static constexpr int points = 6;
   static void input(const Vec<T>* x, Vec<T>* v) {
     // Of the factors x^2 - 1 (a, b) and x^2 + 3/2 x - 1 (e, f).
     const Vec<T> a = x[4] - x[2], b = x[3] - x[1], c = x[5] - x[3];
@@ -75,37 +82,56 @@ struct F4 {
     v[4] = b * T(-0.5) + a;
     v[5] = a * T(1.5) + (c - b);
   }
+  template <int count>
+  static void values(const Vec<T>* c, Vec<T>* u) {
+    Vec<T> half = c[count - 1], minus_two = c[count - 1];
+#pragma GCC unroll 8
+    for (int k = count - 2; k >= 0; --k) {
+      half = half * T(0.5) + c[k];
+      minus_two = minus_two * T(-2) + c[k];
+    }
+    FourPoints<T>::template values<count>(c, u);
+    u[3] = half;
+    u[4] = minus_two;
+    u[5] = c[count - 1];
+  }
+  template <int count>
+  static void sums(const Vec<T>* m, Vec<T>* y) {
+    const Vec<T> even = m[1] + m[2], odd = m[1] - m[2];
+    T half = 1, minus_two = 1;
+#pragma GCC unroll 8
+    for (int k = 0; k < count; ++k, half *= T(0.5), minus_two *= T(-2)) {
+      Vec<T> sum = k % 2 ? odd : even;
+      if (k == 0) sum += m[0];
+      if (k == count - 1) sum += m[5];
+      y[k] = m[3] * half + (m[4] * minus_two + sum);
+    }
+  }
+  static void divide(Vec<T>* u) {
+    u[1] *= T(1.0 / 3);
+    u[2] *= T(-1.0 / 3);
+    u[3] *= T(-16.0 / 15);
+    u[4] *= T(1.0 / 15);
+  }
+};
+
+// F(m, points + 1 - m).
+template <typename T, template <typename> typename Points, int m>
+struct Filter : Points<T> {
+  using Base = Points<T>;
+  static constexpr int outputs = m, taps = Base::points + 1 - m;
   static void weight(const Vec<T>* w, Vec<T>* u) {
-    const Vec<T> even = (w[0] + w[2]) * T(1.0 / 3), odd = w[1] * T(1.0 / 3);
-    u[0] = w[0];
-    u[1] = odd + even;
-    u[2] = odd - even;
-    u[3] = (w[0] + (w[1] * T(0.5) + w[2] * T(0.25))) * T(-16.0 / 15);
-    u[4] = (w[0] + (w[1] * T(-2) + w[2] * T(4))) * T(1.0 / 15);
-    u[5] = w[2];
+    Base::template values<taps>(w, u);
+    Base::divide(u);
   }
-  static void output(const Vec<T>* m, Vec<T>* y) {
-    const Vec<T> sum = m[1] + m[2], difference = m[1] - m[2];
-    y[0] = (m[0] + sum) + (m[3] + m[4]);
-    y[1] = m[3] * T(0.5) + (m[4] * T(-2) + difference);
-    y[2] = m[3] * T(0.25) + (m[4] * T(4) + sum);
-    y[3] = m[3] * T(0.125) + (m[4] * T(-8) + (difference + m[5]));
-  }
-  static void output_back(const Vec<T>* y, Vec<T>* u) {
-    const Vec<T> even = y[0] + y[2], odd = y[1] + y[3];
-    u[0] = y[0];
-    u[1] = even + odd;
-    u[2] = even - odd;
-    u[3] = (y[0] + y[1] * T(0.5)) + (y[2] * T(0.25) + y[3] * T(0.125));
-    u[4] = (y[0] + y[1] * T(-2)) + (y[2] * T(4) + y[3] * T(-8));
-    u[5] = y[3];
-  }
-  static void weight_back(const Vec<T>* m, Vec<T>* w) {
-    const Vec<T> even = (m[1] - m[2]) * T(1.0 / 3), odd = (m[1] + m[2]) * T(1.0 / 3);
-    const Vec<T> a = m[3] * T(-4.0 / 15), b = m[4] * T(1.0 / 15);
-    w[0] = (m[0] + even) + (a * T(4) + b);
-    w[1] = odd + (a * T(2) + b * T(-2));
-    w[2] = (m[5] + even) + (a + b * T(4));
+  static void output(const Vec<T>* u, Vec<T>* y) { Base::template sums<outputs>(u, y); }
+  static void output_back(const Vec<T>* y, Vec<T>* u) { Base::template values<outputs>(y, u); }
+  static void weight_back(const Vec<T>* u, Vec<T>* w) {
+    Vec<T> divided[Base::points];
+#pragma GCC unroll 8
+    for (int i = 0; i < Base::points; ++i) divided[i] = u[i];
+    Base::divide(divided);
+    Base::template sums<taps>(divided, w);
   }
 };
 

@@ -11,7 +11,7 @@ constexpr int64_t kStripsWeights = 1 << 20;  // bytes of a group's weights beyon
 // fill no larger tile.
 Tile tile_for(const Axis& x, int tiled_axes) {
   if (!is_tiled(x)) return Tile::plain;
-  return tiled_axes > 2 || ceil_div(x.output_size, x.dilation) < 3 ? Tile::f2 : Tile::f4;
+  return tiled_axes > 2 || ceil_div(x.output_size, x.dilation) < 3 ? Tile::f2_3 : Tile::f4_3;
 }
 
 }  // namespace
