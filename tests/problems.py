@@ -275,6 +275,19 @@ PROBLEMS = {
     "channels_last=1",
     "chunks_of_positions": "batch=3 channels=5>7 input=8x8 kernel=1x1",
     "chunks_many": "batch=2 channels=40>130 input=9x8 kernel=1x1 channels_last=1",
+    # Winograd tiles of five taps: both sides of two outputs; beside axes of three taps and of one;
+    # by strips; more axes; dilated, folded, turned
+    "five_of_1_2": "batch=3 channels=15>16 input=1x2 kernel=5x5 padding=2x2 bias=1",
+    "five_of_7_8": "batch=3 channels=17>15 input=7x8 kernel=5x5 padding=2x2 bias=1",
+    "five_by_three": "batch=3 channels=9>18 input=9x6 kernel=5x3 padding=2x1 flip=1",
+    "five_by_strips": "channels=96>80 input=3x4 kernel=5x5 padding=2x2 bias=1",
+    "five_1d": "batch=2 channels=17>20 input=79 kernel=5 padding=4 output=79 bias=1",
+    "five_3d": "batch=2 channels=3>5 input=6x7x8 kernel=5x5x5 padding=2x2x2 bias=1",
+    "five_and_plain_axes": "batch=2 channels=9>7 input=6x5x7 kernel=3x1x5 padding=1x1x0 "
+    "channels_last=1",
+    "five_dilated_fold": "channels=5>9 input=12x11 kernel=5x5 dilation=2x3 padding=4x6 "
+    "padding_mode=reflect",
+    "five_grouped": "batch=2 channels=36>40 groups=2 input=9x10 kernel=5x5 padding=2x2 flip=1",
 }
 
 RESULTS = ("output", "input", "weight")

@@ -296,6 +296,7 @@ def test_an_unknown_algorithm_in_the_environment_is_refused():
 def test_scratch_is_bounded_whatever_the_problem(dtype, result):
     huge = (
         "batch=64 channels=4096>4096 input=512x512 kernel=3x3 padding=1x1",
+        "batch=2 channels=512>512 input=40x40x40 kernel=5x5x5 padding=2x2x2",
         "batch=64 channels=8192>8192 groups=8192 input=256x256 kernel=51x51 padding=25x25",
         "channels=1>1 input=10000000 kernel=4000001 padding=100",
         "batch=4096 channels=3>64 input=7x7 kernel=7x7",
@@ -308,6 +309,26 @@ def test_scratch_is_bounded_whatever_the_problem(dtype, result):
                 weights = 0 if candidate.name in EXACT else 2**23  # transformed, for all workers
                 most = threads * 2**21 + weights
                 assert candidate.scratch_bytes <= most, (candidate.name, plan.problem)
+
+
+@pytest.mark.parametrize(
+    ("fields", "least"),
+    [
+        ("input=5x5 kernel=5x5", 128),
+        ("input=3x5 kernel=3x5", 128),
+        ("input=5x3x5 kernel=5x3x5", 512),
+        ("input=5 kernel=5", 1),
+    ],
+)
+def test_winograd_by_five_taps_needs_positions(fields, least):
+    """By weight, its error grows more slowly with them than the sums it is held against."""
+    fields = f"channels=4>4 {fields}"
+    assert not refuses("winograd", f"weight float32 batch={least} {fields}")
+    if least > 1:
+        reason = f"{least - 1} positions"
+        candidates = _C.plan(f"weight float32 batch={least - 1} {fields}").candidates
+        assert any(c.name == "winograd" and reason in c.refusal for c in candidates)
+        assert not refuses("winograd", f"output float32 batch={least - 1} {fields}")
 
 
 def test_highest_precision_and_deterministic_mode_leave_only_exact_algorithms():

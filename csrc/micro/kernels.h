@@ -34,9 +34,9 @@ constexpr int kMaxPointColumns = 2;
 constexpr int kMaxTapRows = 4;  // of a block of taps by weight
 constexpr int kMaxTapColumns = 8;
 
-// How an axis is cut into Winograd tiles F(outputs, taps): F(1,1), F(2,3), F(4,3).
-enum class Tile : uint8_t { plain, f2_3, f4_3 };
-constexpr int kTiles = 3;
+// How an axis is cut into Winograd tiles F(outputs, taps): F(1,1), F(2,3), F(4,3), F(2,5).
+enum class Tile : uint8_t { plain, f2_3, f4_3, f2_5 };
+constexpr int kTiles = 4;
 
 // How values come to where they are stored: in the place of what is there, or added to it, or
 // through an activation, which is of floats and replaces.

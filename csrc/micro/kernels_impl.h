@@ -315,6 +315,7 @@ Kernels<T> make_kernels() {
     table.tiles[int(Tile::plain)] = tile_kernels<T, Plain<T>>();
     table.tiles[int(Tile::f2_3)] = tile_kernels<T, Filter<T, FourPoints, 2>>();
     table.tiles[int(Tile::f4_3)] = tile_kernels<T, Filter<T, SixPoints, 4>>();
+    table.tiles[int(Tile::f2_5)] = tile_kernels<T, Filter<T, SixPoints, 2>>();
     table.fft = fft_kernels<T>();
   }
   return table;

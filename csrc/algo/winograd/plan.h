@@ -11,6 +11,7 @@ constexpr int64_t kBlockBytes = 1 << 20;    // of transformed input and products
 constexpr int64_t kWorkerBytes = 2 << 20;   // that one worker may need in all
 constexpr int64_t kChunkBytes = 256 << 10;  // of weights that a task makes as it needs them
 constexpr int64_t kTilesPerRun = 16;        // gathered at a time: their lines stay in L1
+constexpr double kTileSeconds = 1e-8;       // to come to a vector of tiles, beside its points
 
 // One axis, cut into tiles. A dilated axis is `dilation` interleaved undilated ones: tile number t
 // is number t % tiles_apart of the outputs t / tiles_apart + dilation * j.
@@ -68,8 +69,8 @@ struct Plan : Tiling {
   }
 };
 
-// Whether an axis is transformed: three taps. Others have one tap.
-inline bool is_tiled(const Axis& x) { return x.kernel_size == 3; }
+// Whether an axis is transformed: three taps or five. Others have one tap.
+inline bool is_tiled(const Axis& x) { return x.kernel_size == 3 || x.kernel_size == 5; }
 
 // A plane ends one cache line off a power of two: the points of a tile, one plane apart, must not
 // fall into one set of the cache.

@@ -18,6 +18,7 @@ constexpr int64_t kTilesBytes = 768 << 10;  // of V and U
 constexpr int64_t kTasksWanted = 16;
 constexpr int64_t kLeastTiles = 40;   // of a split: fewer do not pay for the transform of its sums
 constexpr int64_t kThreadsMeant = 4;  // by a choice between cuts; these divide most machines'
+constexpr double kProductSeconds = 1 / 6e9;  // of vectors
 constexpr double kTileVector = 11;    // a point's vector, made, in products of vectors; measured
 constexpr double kWeightVector = 14;  // and one of M, transformed and stored
 
@@ -63,10 +64,11 @@ struct WeightPlan : Tiling {
     const int64_t parts =
         std::clamp<int64_t>(std::min(tile_count / kLeastTiles, kWeightsBytes / bytes), 1,
                             std::max<int64_t>(ceil_div(kTasksWanted, all), 1));
-    const double tile_vectors = double(tile_count) / double(parts) * double(points);
+    const double tiles_of_part = double(tile_count) / double(parts), each = double(points);
     const double pairs = double(out * in * lanes);
-    const double task = tile_vectors * (pairs + kTileVector * double(out + in)) +
-                        double(points) * pairs * kWeightVector;
+    const double vector = each * kTileVector + kTileSeconds / kProductSeconds;
+    const double task =
+        tiles_of_part * (each * pairs + vector * double(out + in)) + each * pairs * kWeightVector;
     const double rounds = double(ceil_div(all * parts, kThreadsMeant) * kThreadsMeant);
     if (work > 0 && task * rounds >= work) return;
     work = task * rounds;
@@ -310,7 +312,7 @@ int64_t weight_scratch(const Problem& problem, int threads) {
 
 double weight_cost(const Problem& p) {
   if (p.out_channels * p.in_channels_per_group() == 0) return 0;
-  return WeightPlan(p, 1).work / 6e9;
+  return WeightPlan(p, 1).work * kProductSeconds;
 }
 
 }  // namespace torchconv::winograd_detail

@@ -1,20 +1,27 @@
-// winograd: tiles of outputs from fewer products, F(4,3) or F(2,3) along every axis of three taps
-// (micro/winograd_impl.h).
+// winograd: tiles of outputs from fewer products, F(4,3) or F(2,3) along every axis of three taps and
+// F(2,5) along every axis of five (micro/winograd_impl.h).
 //
 //     y = At [sum over ci of (G w G') * (Bt x B)] A,      one term per axis
 //     w = Gt [sum over tiles of (A y A') * (Bt x B)] G
 //
 // The product in the middle is one matrix product a point of the tile, over the input channels, or
-// by weight over the tiles: 36 for a tile of 4x4 outputs, which would take 144. Axes of one tap stay
-// as they are.
+// by weight over the tiles: 36 for a tile of 4x4 outputs of 3x3 taps, which would take 144, or of 2x2
+// of 5x5, which would take 100. Axes of one tap stay as they are.
 //
 // Rounding, measured on normal random numbers against the same sum in double. Root mean square, as
-// multiples of gemm's in float32: 2.4 to 5.4 for two axes of F(4,3), 1.7 for one, about 1 for F(2,3)
-// (from 16 channels on; up to 10 for one channel, where gemm adds nine products). By weight 2.7 to 3
-// from 12x12 positions on, 7 for a single tile; 1 to 1.4 for one axis and for F(2,3). Single errors,
-// in eps times the largest sum of |x| |w| in the channel: 7 from 16 channels on, 13 for one, and 1
-// for F(2,3); by weight 8 on a map of 7x7, 3 on one of 14x14, 1 beyond. kErrorFactor is about twice
-// the worst. NaN and infinity reach the whole tile.
+// multiples of gemm's in float32, from 16 channels on: 2.4 to 5.4 for two axes of F(4,3), 1.7 for
+// one, about 1 for F(2,3); 2.7 to 4.6 for two axes of F(2,5) or of both, 1.4 to 1.9 for one, 7 to 10
+// for three. Up to 10 for one channel, where gemm adds nine products. By weight 2.7 to 3.5 from
+// 12x12 positions on, 9 for a single tile; 1 to 1.4 for one axis and for F(2,3); 3 to 5 for two axes
+// of F(2,5), 1.5 to 8 for one, 7 to 11 for three.
+//
+// Single errors, in eps times the largest sum of |x| |w| in the channel: 7 from 16 channels on, 13
+// for one, and 1 for F(2,3); 3 for F(2,5), 9 for one channel. By weight it is the taps' turn to be
+// sums of powers of the points, and a largest sum of few products is little: 28 on a map of 4x4, 9
+// on one of 7x7, 6 on one of 14x14. F(2,5) makes fourth powers, 37 on a map of 3x3, and so is refused
+// where positions are few (25 for 100 of them): 20 on a map of 12x12, 14 on one of 14x14, 4 on one of
+// 28x28; 10 for three axes of 12; 8 for one axis. kErrorFactor is above all of them. NaN and infinity
+// reach the whole tile.
 #include "algo/winograd/plan.h"
 #include "core/check.h"
 #include "core/relabel.h"
@@ -25,17 +32,18 @@ namespace {
 using namespace winograd_detail;
 
 constexpr double kErrorFactor = 32;
+constexpr int64_t kLeastPositions = 128;  // by weight, of five taps on two axes; and more on three
 
 std::string refuses_axes(const Problem& p) {
   int tiled = 0;
   for (int a = 0; a < p.axes; ++a) {
     const Axis& x = p.axis[a];
-    if (x.kernel_size != 3 && x.kernel_size != 1)
-      return "kernel size " + std::to_string(x.kernel_size) + " (winograd needs 3, or 1)";
+    if (x.kernel_size != 1 && !is_tiled(x))
+      return "kernel size " + std::to_string(x.kernel_size) + " (winograd needs 1, 3 or 5)";
     if (x.stride != 1) return "stride " + std::to_string(x.stride) + " (winograd needs 1)";
     tiled += is_tiled(x);
   }
-  return tiled == 0 ? "kernel size 1 on every axis (winograd needs a 3)" : "";
+  return tiled == 0 ? "kernel size 1 on every axis (winograd needs a 3 or 5)" : "";
 }
 
 std::string refuses_forward(const Problem& p) {
@@ -47,10 +55,25 @@ std::string refuses_forward(const Problem& p) {
   return "";
 }
 
+std::string refuses_weight(const Problem& p) {
+  const std::string refusal = refuses_axes(p);
+  if (!refusal.empty()) return refusal;
+  int tiled = 0, five = 0;
+  for (int a = 0; a < p.axes; ++a) {
+    tiled += is_tiled(p.axis[a]);
+    five += p.axis[a].kernel_size == 5;
+  }
+  const int64_t positions = p.batch * p.output_positions();
+  const int64_t least = tiled > 2 ? 4 * kLeastPositions : kLeastPositions;
+  if (five == 0 || tiled == 1 || positions >= least) return "";
+  return std::to_string(positions) + " positions (winograd needs " + std::to_string(least) +
+         " by a weight of 5 taps)";
+}
+
 std::string refuses(const Problem& p) {
   if (is_integer(p.dtype) || is_complex(p.dtype) || p.dtype == DType::float64)
     return std::string(name(p.dtype)) + " (winograd computes in float32)";
-  if (p.result == Result::weight) return refuses_axes(p);
+  if (p.result == Result::weight) return refuses_weight(p);
   std::string refusal;
   for_each_forward(p, Operands{}, [&](const Problem& forward, const Operands&) {
     if (refusal.empty()) refusal = refuses_forward(forward);
@@ -58,10 +81,10 @@ std::string refuses(const Problem& p) {
   return refusal;
 }
 
-// The products at the rate that gemm's estimate has, and a time per vector of each transform,
-// measured on layers of 64 to 1280 channels, as multiples of gemm's time: weights that go through
-// memory take twice as long as those that stay in L2. Few channels fill a fraction of a vector, few
-// tiles a fraction of a matrix tile.
+// The products at the rate that gemm's estimate has, and a time per vector of each transform and per
+// tile of vectors, measured on layers of 16 to 1280 channels, as multiples of gemm's time: weights
+// that go through memory take twice as long as those that stay in L2. Few channels fill a fraction
+// of a vector, few tiles a fraction of a matrix tile.
 double forward_cost(const Problem& p) {
   if (writes_nothing(p)) return 0;
   const Plan plan(p, 1);
@@ -72,7 +95,8 @@ double forward_cost(const Problem& p) {
   const double outputs = double(plan.vectors);
   const double products = tiles * depth * outputs / 6e9;
   const double weights = depth * outputs * (plan.by_strips ? 1.5e-9 : 3e-9);
-  return groups * points * (products + tiles * (inputs + outputs) * 2.5e-9 + weights);
+  const double vectors = tiles * (inputs + outputs);
+  return groups * (points * (products + vectors * 2.5e-9 + weights) + vectors * kTileSeconds);
 }
 
 double cost(const Problem& p) {
