@@ -134,7 +134,7 @@ int64_t worker_bytes(const Plan& plan) {
 
 TileTransform::TileTransform(const Tiling& tiling, Stage stage, const int64_t* from_step,
                              const int64_t* to_step)
-    : passes_(tiling.axes), half_(tiling.points * tiling.lanes) {
+    : half_(tiling.points * tiling.lanes) {
   const auto kernel = [&](int a) -> const TileKernels<float>& {
     return kernels<float>().tiles[int(tiling.axis[a].tile)];
   };
@@ -148,16 +148,20 @@ TileTransform::TileTransform(const Tiling& tiling, Stage stage, const int64_t* f
            : stage == weight_back ? kernel(a).taps
                                   : kernel(a).points;
   };
+  int tiled[kMaxAxes];  // along the others there is one element, which stays
+  for (int a = 0; a < tiling.axes; ++a)
+    if (tiling.axis[a].tile != Tile::plain) tiled[passes_++] = a;
   int64_t from[kMaxAxes], to[kMaxAxes];
-  std::copy_n(from_step, passes_, from);
-  for (int a = 0; a < passes_; ++a) {
+  std::copy_n(from_step, tiling.axes, from);
+  for (int k = 0; k < passes_; ++k) {
+    const int a = tiled[k];
     // Axes up to this one have their new size once it is through.
     const auto size = [&](int b) { return int64_t(b <= a ? after(b) : before(b)); };
-    if (a == passes_ - 1)
-      std::copy_n(to_step, passes_, to);
+    if (k == passes_ - 1)
+      std::copy_n(to_step, tiling.axes, to);
     else
-      packed_steps(passes_, tiling.lanes, size, to);
-    Pass& pass = pass_[a];
+      packed_steps(tiling.axes, tiling.lanes, size, to);
+    Pass& pass = pass_[k];
     const TileKernels<float>& of = kernel(a);
     pass.transform = stage == input         ? of.input
                      : stage == weight      ? of.weight
@@ -167,9 +171,9 @@ TileTransform::TileTransform(const Tiling& tiling, Stage stage, const int64_t* f
     pass.from_step = from[a];
     pass.to_step = to[a];
     Loop* loop = pass.loop;
-    for (int b = 0; b < passes_; ++b)
-      if (b != a) *loop++ = Loop{size(b), from[b], to[b]};
-    std::copy_n(to, passes_, from);
+    for (int i = 0; i < passes_; ++i)
+      if (const int b = tiled[i]; b != a) *loop++ = Loop{size(b), from[b], to[b]};
+    std::copy_n(to, tiling.axes, from);
   }
 }
 

@@ -101,8 +101,8 @@ struct Worker {
   }
 };
 
-// A transform of a tile, one pass per axis. Every element is a vector of channels; element (i, j,
-// ...) lies at i * step[0] + j * step[1] + ...
+// A transform of a tile, one pass per axis of more than one tap. Every element is a vector of
+// channels; element (i, j, ...) lies at i * step[0] + j * step[1] + ...
 class TileTransform {
  public:
   enum Stage { input, weight, output, output_back, weight_back };
@@ -120,7 +120,7 @@ class TileTransform {
     int64_t from_step, to_step;
     Loop loop[kMaxAxes - 1];  // over the other axes, the lines first
   };
-  int passes_;
+  int passes_ = 0;
   int64_t half_;
   Pass pass_[kMaxAxes];
 };
