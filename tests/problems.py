@@ -288,6 +288,15 @@ PROBLEMS = {
     "five_dilated_fold": "channels=5>9 input=12x11 kernel=5x5 dilation=2x3 padding=4x6 "
     "padding_mode=reflect",
     "five_grouped": "batch=2 channels=36>40 groups=2 input=9x10 kernel=5x5 padding=2x2 flip=1",
+    # Few positions, for which a weight is read where it lies: one pixel, chunks of the depth,
+    # patches, groups, columns of two panels; and blocks of its gradient made where they are stored
+    "few_pixels": "batch=3 channels=70>37 input=1x1 kernel=1x1 bias=1",
+    "few_chunks": "batch=2 channels=701>19 input=2x3 kernel=1x1 bias=1",
+    "few_patches": "batch=2 channels=9>21 input=4x5 kernel=2x2 stride=2x2 bias=1",
+    "few_groups": "batch=5 channels=36>24 groups=2 input=1x1 kernel=1x1 bias=1",
+    "few_last": "batch=2 channels=35>18 input=2x2 kernel=1x1 bias=1 channels_last=1",
+    "few_panels": "batch=22 channels=99>20 input=1x1 kernel=1x1",
+    "kernel_is_deep_input": "batch=3 channels=24>18 input=4x4 kernel=4x4 bias=1",
 }
 
 RESULTS = ("output", "input", "weight")

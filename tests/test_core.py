@@ -23,7 +23,7 @@ LINES = [line(name, result, dtype) for name in PROBLEMS for result in RESULTS fo
 LINES += [
     f"{line(name, 'output', dtype)} activation=relu"
     for name in ("1x1", "3x3", "1d", "stride_2", "grouped", "depthwise", "tiles_of_8_9", "tiles_1d",
-                 "last_bands", "last_phases", "deep")
+                 "last_bands", "last_phases", "deep", "few_chunks")
     for dtype in ("float32", "float64", "bfloat16", "float16")
 ]  # fmt: skip
 # Every path of the algorithms, in a third of the time that all dtypes take.
@@ -150,6 +150,14 @@ FAULTS = {
     "run_misplaced": ("algo/gemm/weight.cpp", "run.column * height", "run.column"),
     "split_lost": ("algo/gemm/weight.cpp", "int64_t s = 1; s < plan", "int64_t s = 2; s < plan"),
     "conjugated": ("algo/gemm/weight.cpp", "sums[j] -= sums[row", "sums[j] += sums[row"),
+    "weight_out_of_place": ("algo/gemm/weight.cpp", "lanes != 0)", "lanes < 0)"),
+    "few_chunk_lost": ("algo/gemm/few.cpp", "k < plan.depth; k += plan", "k < 1; k += plan"),
+    "few_tail_lost": ("algo/gemm/few.cpp", "if (whole == b.rows) continue;", "continue;"),
+    "few_panel_lost": (
+        "algo/gemm/few.cpp",
+        "worker.turned + j * count + k * width",
+        "worker.turned + k * width",
+    ),
     "slots_joined": ("algo/gemm/input.cpp", "slot = tap % x.slots", "slot = 0"),
     "slots_without_gaps": (
         "algo/gemm/input.cpp",

@@ -171,6 +171,14 @@ struct Kernels {
   // Puts a packed A into the order in which `outer` reads it, in place.
   void (*arrange)(int64_t depth, int64_t rows, T* a);
 
+  // Dot products with the lines of a matrix that lies as it is stored, each contiguous:
+  //
+  //     c[j * c_row + i] += sum over k of a(i, k) * b[j * b_row + k],    j below `columns`
+  //
+  // Each line's sum has the same order whatever the lines around it.
+  void (*dots)(Store store, const Lines& a, const T* b, int64_t b_row, int64_t columns, T* c,
+               int64_t c_row);
+
   // Taps that slide over lines laid out so that all outputs move together. Forward:
   //
   //     y[r * y_row + j] = start + sum over (rows, h, t) of

@@ -18,12 +18,15 @@ inline Vec<T> load_within(const Lines& from, int64_t r, const Stored* at, int64_
   return left + behind < kLanes<T> ? load_part<T, Stored>(at, left) : load_full<T>(at);
 }
 
-// Up to a vector's lanes of contiguous lines become columns that lie side by side.
+// Up to a vector's lanes of contiguous lines become columns that lie side by side. Meanwhile the
+// lines that come `ahead` of them are fetched: each is short, and no machine guesses the next one.
 template <typename T, typename Stored>
-void turn_square(const Lines& from, T* to, int64_t to_step) {
+void turn_square(const Lines& from, T* to, int64_t to_step, int64_t ahead = 0) {
   constexpr int lanes = kLanes<T>;
   const Stored* line = static_cast<const Stored*>(from.data);
   for (int64_t k = 0; k < from.count; k += lanes, to += lanes * to_step) {
+    for (int64_t r = 0; ahead != 0 && r < lanes; ++r)
+      __builtin_prefetch(line + ahead + r * from.row + k);
     const int64_t left = from.count - k < lanes ? from.count - k : lanes;
     Vec<T> v[lanes] = {};
     if (from.rows == lanes && left == lanes) {
@@ -50,7 +53,7 @@ void turn_all(const Lines& from, T* to, int64_t to_step) {
   for (int64_t r = 0; r < from.rows; r += lanes) {
     const int64_t rows = from.rows - r < lanes ? from.rows - r : lanes;
     turn_square<T, Stored>(Lines{line + r * from.row, rows, from.row, from.count, 1}, to + r,
-                           to_step);
+                           to_step, from.rows - r > lanes ? lanes * from.row : 0);
   }
 }
 
@@ -85,6 +88,7 @@ void turn_into_panel(const Lines& from, T sign, T* to) {
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
       const Stored* at = line + r * from.row + k;
+      __builtin_prefetch(at + rows * from.row);  // of the next panel
       v[r] = load_within<T>(from, r, at, left) * sign;
     }
     zip_all<T, rows>(v);
@@ -226,6 +230,8 @@ inline void with_stored(Store, uint64_t, const F& f) {
   f(static_cast<uint64_t*>(nullptr));
 }
 
+#include "micro/dots_impl.h"
+
 template <typename T>
 void gather(Store stored, const Lines& from, T* to, int64_t to_row) {
   with_stored(stored, T(),
@@ -298,6 +304,7 @@ Kernels<T> make_kernels() {
   Kernels<T> table = make_tiles<T>();
   table.arrange = [](int64_t, int64_t, T*) {};
   fill_outer<T, kRows, Panel::blocks>(table.outer_blocks);
+  table.dots = dots<T>;
   table.slide = slide<T>;
   table.lane_rows = kLaneRows;
   fill_lanes<T, kLaneRows>(&table);

@@ -132,9 +132,7 @@ struct Forward {
         grid(joined_grid(p, output.stride)) {
     in_rows = plan.planes == 1 && output.bytes == sizeof(Sum<T>) && grid.axes == 1 &&
               grid.stride[0] == 1 && p.activation == Activation::none;
-    const Axis& x = p.axis[0];
-    is_matrix = plan.planes == 1 && input.bytes == sizeof(T) && p.axes == 1 && x.kernel_size == 1 &&
-                x.stride == 1 && x.padding == 0 && x.input_size == x.output_size &&
+    is_matrix = plan.planes == 1 && input.bytes == sizeof(T) && is_pointwise(p) &&
                 input.stride.axis[0] == 1 &&
                 input.stride.in_channel * input.bytes % kAliasedBytes != 0;
   }
@@ -241,6 +239,7 @@ void run_forward(Problem p, Operands operands, const Context& context) {
   straighten_taps(&p, &operands.weight);
   taps_to_channels(&p, &operands);
   simplify(&p, &operands);
+  if (run_few<Sum<T>>(p, operands, context)) return;
   const ForwardPlan<T> plan(p, context.threads);
   const Forward<T> forward(p, operands, plan);
   Arena counter{nullptr};
@@ -258,7 +257,7 @@ int64_t forward_scratch(const Problem& p, int threads) {
   const ForwardPlan<T> plan(p, threads);
   Arena arena{nullptr};
   for (int w = 0; w < plan.workers; ++w) Worker<T>(plan, &arena);
-  return arena.used;
+  return std::max(arena.used, few_scratch<Sum<T>>(p, threads));
 }
 
 template void run_forward<float>(Problem, Operands, const Context&);

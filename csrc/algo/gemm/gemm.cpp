@@ -32,11 +32,36 @@ auto in_tile_type(DType dtype, const F& f) {
   return in_compute_type(dtype, f);
 }
 
+// By input, where each element meets one tap of the one output, taps are channels, too.
+void one_tap_to_channels(Problem* p, Operands* operands) {
+  if (p->result != Result::input) return;
+  for (int a = 0; a < p->axes; ++a) {
+    const Axis& x = p->axis[a];
+    if (x.kernel_size != x.input_size || x.dilation != 1 || x.padding != 0) return;
+  }
+  taps_to_channels(p, operands);
+}
+
 // Without the outputs that see nothing but padding.
 Problem seen(Problem p) {
   Operands none{};
   drop_blind_outputs(&p, &none);
   return p;
+}
+
+// The same with all taps made channels that may be: how they lie in memory decides.
+Problem with_channels(Problem p) {
+  Operands none{};
+  one_tap_to_channels(&p, &none);
+  return p;
+}
+
+// Whether W is likely read where it lies, as a contiguous one can be: few.cpp.
+bool leaves_weight(const Problem& p) {
+  if (p.result == Result::output) return is_few(p, true);
+  bool strided = false;
+  for (int a = 0; a < p.axes; ++a) strided |= p.axis[a].stride > 1 && p.axis[a].output_size > 1;
+  return p.result == Result::input && p.taps() == 1 && !strided && is_few(p, false);
 }
 
 bool adds_up_by_input(const Problem& p) { return p.result == Result::input && adds_up(p); }
@@ -52,12 +77,13 @@ double products_made(const Problem& p, bool adds) {
 
 // The tile near its peak, and a gather of every element of X for each tap, shared by the rows of
 // W; or, where products are added up, an addition of every element of G; the weights, read once;
-// and the way to a group and an image, and to a line of each row. By weight, the columns of W are
+// and the way to a group and an image, and to a line of each row. Of few positions, W sets the pace
+// as it comes from memory. By weight, the columns of W are
 // filled up to whole vectors, and Y is turned. The rates are medians over the benchmark's workloads
 // on Zen 5, the ways to a line and the turning what AVX2 needed to agree on Zen 1; only their ratio
 // to the other algorithms' matters.
 double cost(const Problem& problem) {
-  const Problem p = seen(problem);
+  const Problem p = with_channels(seen(problem));
   const double products = in_tile_type(
       p.dtype, []<typename T>(T) { return double(kernels<T>().lanes * kernels<T>().steps); });
   const double planes = planes_of(p.dtype);
@@ -79,6 +105,9 @@ double cost(const Problem& problem) {
   }
   const double weights =
       double(p.out_channels) * double(p.in_channels_per_group()) * double(p.taps()) * planes;
+  if (leaves_weight(p))
+    return 1e-6 + made / (products * 4e9) + carried / 1e9 +
+           weights * double(element_bytes(p.dtype)) / 40e9;
   const double pieces = p.groups > 1 ? double(p.groups) * double(p.batch) : 0;
   return 1e-6 + 3e-6 * pieces + made * filled * planes * planes / (products * 6e9) +
          carried / (adds ? 8e9 : 3e9) + lines * (adds ? 1e-8 : 4e-9) + weights / 4e9 + turned;
@@ -103,7 +132,9 @@ int64_t scratch_of(const Problem& p, int threads) {
 
 int64_t scratch_bytes(const Problem& problem, int threads) {
   const Problem p = seen(problem);
-  return in_tile_type(p.dtype, [&]<typename T>(T) { return scratch_of<T>(p, threads); });
+  return in_tile_type(p.dtype, [&]<typename T>(T) {
+    return std::max(scratch_of<T>(p, threads), scratch_of<T>(with_channels(p), threads));
+  });
 }
 
 template <typename T>
@@ -127,6 +158,7 @@ void run(const Problem& problem, const Operands& given, const Context& context) 
   Problem p = problem;
   Operands operands = given;
   drop_blind_outputs(&p, &operands);
+  one_tap_to_channels(&p, &operands);
   in_tile_type(p.dtype, [&]<typename T>(T) { run_in<T>(p, operands, context); });
 }
 

@@ -71,10 +71,49 @@ struct OutputAsInput {
   }
 };
 
+// Whether a forward problem has so few positions that W is better read where it lies: where its rows
+// are contiguous, or its columns. Then run_few does the problem, else it returns false.
+bool is_few(const Problem& problem, bool rows_lie_together);
+template <typename T>
+bool run_few(const Problem& problem, const Operands& operands, const Context& context);
+template <typename T>
+int64_t few_scratch(const Problem& problem, int threads);
+
 template <typename T>
 void run_forward(Problem problem, Operands operands, const Context& context);
 template <typename T>
 int64_t forward_scratch(const Problem& problem, int threads);
+
+// Whether the patches of a simplified problem are elements of the input, one channel each.
+inline bool is_pointwise(const Problem& p) {
+  const Axis& x = p.axis[0];
+  return p.axes == 1 && x.kernel_size == 1 && x.stride == 1 && x.padding == 0 &&
+         x.input_size == x.output_size;
+}
+
+// The patches of pack_patches, turned: to[(position - first) * to_row + m - m0]. They go by way of
+// `patches`, [m1 - m0][patches_row], where they are not the input itself.
+template <typename T>
+void pack_positions(const Problem& p, const Reals& input, int64_t g, int plane, int64_t m0,
+                    int64_t m1, int64_t first, int64_t count, T* patches, int64_t patches_row,
+                    T* to, int64_t to_row) {
+  const int64_t channel = input.stride.in_channel, step = input.stride.axis[0];
+  if (!is_pointwise(p) || (step != 1 && channel != 1)) {
+    pack_patches(p, input, g, plane, m0, m1, first, count, patches, patches_row);
+    const Lines lines{patches, m1 - m0, patches_row, count, 1};
+    return kernels<T>().interleave(kOwnStore<T>, lines, Sum<T>(1), to, 1, to_row);
+  }
+  for_each_run(output_grid(p), first, count, [&](const Run& run) {
+    char* const at = input.at(plane + run.n * input.stride.batch + g * input.stride.group +
+                              m0 * channel + run.o[0] * step);
+    T* const row = to + run.column * to_row;
+    if (channel == 1)
+      kernels<T>().gather(input.store, Lines{at, run.count, step, m1 - m0, 1}, row, to_row);
+    else
+      kernels<T>().interleave(input.store, Lines{at, m1 - m0, channel, run.count, step}, Sum<T>(1),
+                              row, 1, to_row);
+  });
+}
 
 // Problems by weight with at least one position and one weight.
 template <typename T>

@@ -9,11 +9,14 @@ namespace {
 
 constexpr int64_t kPartialBytes = 1 << 20;  // of sums kept apart for a split reduction
 constexpr int64_t kTasksWanted = 16;
-constexpr int64_t kLeastChunk = 96;  // where positions are fewer, blocks of W are not larger
+constexpr int64_t kLeastBlock = 64;     // rows or columns of W that are still worth halving
+constexpr int64_t kLongestChunk = 256;  // of a W of more blocks than one
+constexpr int64_t kLeastChunk = 96;     // where positions are fewer, blocks of W are not larger
 
 // How a weight gradient is cut: rows (output channels) and columns m of W into blocks, and, where
-// these are few, the positions into splits, whose partial sums are added in order at the end. None
-// of it depends on the threads.
+// these are few, the positions into splits, whose partial sums are added in order at the end. These
+// and the chunks do not depend on the threads; the blocks may, for an element's sum does not know
+// its block.
 template <typename T>
 struct WeightPlan {
   int workers;
@@ -30,31 +33,42 @@ struct WeightPlan {
     columns = m * planes;
     positions = p.batch * p.output_positions();
     chunk = depth_chunk<T>(positions);
+    // The shorter a chunk, the larger a block, and the less often is anything packed again.
+    if (std::max(rows, columns) * chunk * int64_t(sizeof(T)) > kBlockBytes && chunk > kLongestChunk)
+      chunk = ceil_div(positions, ceil_div(positions, kLongestChunk));
     chunks = ceil_div(positions, chunk);
     chunk_row = chunk + kernel.lanes;  // no power of two, or all rows share a set of the cache
     const int64_t most = kBlockBytes / (std::max(chunk, kLeastChunk) * int64_t(sizeof(T)));
     row_blocks = ceil_div(rows, round_down(most, 2 * kernel.rows));
-    rows_per_block = round_up(ceil_div(rows, row_blocks), 2);
-    row_blocks = ceil_div(rows, rows_per_block);
     m_blocks = ceil_div(columns, round_down(most, 2 * kernel.lanes));
-    m_per_block = ceil_div(m, m_blocks);
+    const int64_t room = kPartialBytes / (p.groups * rows * columns * int64_t(sizeof(Sum<T>)));
+    splits = std::min({ceil_div(kTasksWanted, p.groups * row_blocks * m_blocks), chunks,
+                       std::max<int64_t>(room, 1)});
+    const int64_t tasks = workers > 1 ? 2 * workers : 1;
+    // Too few tasks: halve what is the longer side, unless that is a tile.
+    while (p.groups * row_blocks * m_blocks * splits < tasks) {
+      const int64_t height = ceil_div(rows, row_blocks), width = ceil_div(columns, m_blocks);
+      if (std::max(height, width) < kLeastBlock) break;
+      ++(height >= width ? row_blocks : m_blocks);
+    }
+    rows_per_block = round_up(ceil_div(rows, row_blocks), 2 * kernel.rows);
+    row_blocks = ceil_div(rows, rows_per_block);
+    // Whole vectors, so that all blocks but the last may be made where they are stored.
+    m_per_block = round_up(ceil_div(m, m_blocks), kernel.lanes);
     m_blocks = ceil_div(m, m_per_block);
-    block_row = round_up(m_per_block * planes, kernel.lanes);
-    const int64_t blocks = p.groups * row_blocks * m_blocks;
-    const int64_t room = kPartialBytes / (blocks * block_elements() * int64_t(sizeof(Sum<T>)));
-    splits = std::min({ceil_div(kTasksWanted, blocks), chunks, std::max<int64_t>(room, 1)});
+    block_row = m_per_block * planes;
   }
   int64_t block_elements() const { return rows_per_block * block_row; }
 };
 
 template <typename T>
 struct WeightWorker {
-  T* patches;    // [m_per_block * planes][chunk_row] of X, as gathered
+  T* patches;    // [m_per_block][chunk_row] of X, as gathered
   T* turned;     // [chunk][block_row] of X
   T* panels;     // [rows_per_block / tile][chunk][tile] of Y
   Sum<T>* sums;  // [rows_per_block][block_row] of W
   WeightWorker(const WeightPlan<T>& plan, Arena* arena) {
-    patches = arena->take<T>(plan.m_per_block * plan.planes * plan.chunk_row);
+    patches = arena->take<T>(plan.m_per_block * plan.chunk_row);
     turned = arena->take<T>(plan.chunk * plan.block_row);
     panels = arena->take<T>(plan.rows_per_block * plan.chunk);
     sums = arena->take<Sum<T>>(plan.splits == 1 ? plan.block_elements() : 0);
@@ -108,21 +122,30 @@ struct ByWeight {
                    const WeightWorker<T>& worker) const {
     const int64_t m = b.m1 - b.m0;
     for (int q = 0; q < plan.planes; ++q)
-      pack_patches(p, input, b.g, q, b.m0, b.m1, first, count,
-                   worker.patches + q * m * plan.chunk_row, plan.chunk_row);
-    const Lines lines{worker.patches, m * plan.planes, plan.chunk_row, count, 1};
-    kernels<T>().interleave(kOwnStore<T>, lines, Sum<T>(1), worker.turned, 1, plan.block_row);
+      pack_positions(p, input, b.g, q, b.m0, b.m1, first, count, worker.patches, plan.chunk_row,
+                     worker.turned + q * m, plan.block_row);
   }
 
-  // Split s of a block, into worker.sums.
-  void task(const Block& b, int64_t s, const WeightWorker<T>& worker) const {
+  // The block's place in W, where tiles can write there directly; else null.
+  Sum<T>* in_place(const Block& b) const {
+    const Grid grid = weight_grid(p, weight.stride);
+    if (plan.splits > 1 || plan.planes > 1 || weight.bytes != sizeof(Sum<T>) || grid.axes > 1 ||
+        grid.stride[0] != 1 || (b.m1 - b.m0) % kernels<T>().lanes != 0)
+      return nullptr;
+    return reinterpret_cast<Sum<T>*>(
+        weight.at(b.g * weight.stride.group + b.r0 * weight.stride.out_channel + b.m0));
+  }
+
+  // Split s of a block, into sums whose rows lie `row` apart.
+  void task(const Block& b, int64_t s, Sum<T>* sums, int64_t row,
+            const WeightWorker<T>& worker) const {
     const int64_t begin = plan.chunks * s / plan.splits, end = plan.chunks * (s + 1) / plan.splits;
     for (int64_t c = begin; c < end; ++c) {
       const int64_t first = c * plan.chunk, count = std::min(plan.chunk, plan.positions - first);
       pack_inputs(b, first, count, worker);
       pack_outputs(b, first, count, worker.panels);
       multiply<T>(b.r1 - b.r0, (b.m1 - b.m0) * plan.planes, count, worker.panels, worker.turned,
-                  plan.block_row, worker.sums, plan.block_row, nullptr, c > begin);
+                  plan.block_row, sums, row, nullptr, c > begin);
     }
   }
 
@@ -173,11 +196,16 @@ void run_weight(Problem p, Operands operands, const Context& context) {
 
   for_each_task<T>(context, blocks * plan.splits, plan.workers, [&](int64_t task, int w) {
     Arena own{private_memory + w * counter.used};
-    WeightWorker<T> worker(plan, &own);
-    const int64_t b = task / plan.splits, s = task % plan.splits;
-    if (plan.splits > 1) worker.sums = partial + s * split_elements + b * plan.block_elements();
-    by_weight.task(by_weight.block(b), s, worker);
-    if (plan.splits == 1) by_weight.store(by_weight.block(b), worker.sums);
+    const WeightWorker<T> worker(plan, &own);
+    const int64_t number = task / plan.splits, s = task % plan.splits;
+    const auto b = by_weight.block(number);
+    if (Sum<T>* const place = by_weight.in_place(b))
+      return by_weight.task(b, s, place, by_weight.weight.stride.out_channel, worker);
+    Sum<T>* const sums = plan.splits == 1
+                             ? worker.sums
+                             : partial + s * split_elements + number * plan.block_elements();
+    by_weight.task(b, s, sums, plan.block_row, worker);
+    if (plan.splits == 1) by_weight.store(b, sums);
   });
   if (plan.splits == 1) return;
   for_each_task<T>(context, blocks, plan.workers, [&](int64_t b, int) {

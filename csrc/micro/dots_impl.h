@@ -1,0 +1,67 @@
+// Dot products with lines as a tensor stores them: kernels.h says what they promise. Included by
+// kernels_impl.h.
+//
+// A tile of 4 lines by 3 columns keeps 12 vectors of sums and loads 7 vectors for 12 products; with
+// one column, as many lines as there are keep the products apart by their latency, and what is read
+// of memory sets the pace.
+
+constexpr int kDotRows = 4;
+constexpr int kDotColumns = 3;
+
+template <typename T, typename Stored, int rows, int columns>
+void dots_tile(const Stored* a, int64_t a_row, int64_t depth, const T* b, int64_t b_row, T* c,
+               int64_t c_row) {
+  constexpr int lanes = kLanes<T>;
+  Vec<T> sum[columns][rows] = {};
+  const auto step = [&](auto whole) {
+    Vec<T> column[columns];
+#pragma GCC unroll 4
+    for (int j = 0; j < columns; ++j) {
+      const T* const at = b + j * b_row;
+      column[j] = whole ? load(at) : load_part<T, T>(at, depth);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < rows; ++i) {
+      const Stored* const at = a + i * a_row;
+      const Vec<T> line = whole ? load_full<T>(at) : load_part<T, Stored>(at, depth);
+#pragma GCC unroll 4
+      for (int j = 0; j < columns; ++j) sum[j][i] += line * column[j];
+    }
+  };
+  for (; depth >= lanes; depth -= lanes, a += lanes, b += lanes) step(True{});
+  if (depth > 0) step(False{});
+#pragma GCC unroll 4
+  for (int j = 0; j < columns; ++j) {
+    T total[rows + lanes];
+    sum_each<T, rows>(sum[j], total);
+    for (int i = 0; i < rows; ++i) c[j * c_row + i] += total[i];
+  }
+}
+
+// The columns of a few lines, in passes of about as many.
+template <typename T, typename Stored, int rows>
+void dots_lines(const Stored* a, int64_t a_row, int64_t depth, const T* b, int64_t b_row,
+                int64_t columns, T* c, int64_t c_row) {
+  for (int64_t passes = (columns + kDotColumns - 1) / kDotColumns; passes > 0; --passes) {
+    const int64_t width = (columns + passes - 1) / passes;
+    const auto tile = width == 3   ? dots_tile<T, Stored, rows, 3>
+                      : width == 2 ? dots_tile<T, Stored, rows, 2>
+                                   : dots_tile<T, Stored, rows, 1>;
+    tile(a, a_row, depth, b, b_row, c, c_row);
+    columns -= width, b += width * b_row, c += width * c_row;
+  }
+}
+
+template <typename T>
+void dots(Store stored, const Lines& a, const T* b, int64_t b_row, int64_t columns, T* c,
+          int64_t c_row) {
+  with_stored(stored, T(), [&]<typename Stored>(Stored*) {
+    const Stored* line = static_cast<const Stored*>(a.data);
+    int64_t r = 0;
+    for (; r + kDotRows <= a.rows; r += kDotRows)
+      dots_lines<T, Stored, kDotRows>(line + r * a.row, a.row, a.count, b, b_row, columns, c + r,
+                                      c_row);
+    for (; r < a.rows; ++r)
+      dots_lines<T, Stored, 1>(line + r * a.row, a.row, a.count, b, b_row, columns, c + r, c_row);
+  });
+}
