@@ -94,7 +94,8 @@ double cost(const Problem& problem) {
   const double carried = made * planes / double(std::max<int64_t>(sharing, 1));
   const Axis& last = p.axis[p.axes - 1];
   const int64_t line = p.result == Result::input && !adds ? last.input_size : last.output_size;
-  const double lines = carried / double(std::max<int64_t>(line, 1));
+  const bool one_line = p.input_positions() * p.taps() == 1;  // a pixel of all images
+  const double lines = one_line ? 0 : carried / double(std::max<int64_t>(line, 1));
   double filled = 1, turned = 0;
   if (p.result == Result::weight) {
     const double lanes = lanes_of(p.dtype);
