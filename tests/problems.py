@@ -297,6 +297,8 @@ PROBLEMS = {
     "few_last": "batch=2 channels=35>18 input=2x2 kernel=1x1 bias=1 channels_last=1",
     "few_panels": "batch=22 channels=99>20 input=1x1 kernel=1x1",
     "kernel_is_deep_input": "batch=3 channels=24>18 input=4x4 kernel=4x4 bias=1",
+    # A block that ends behind the first position of a line, which sees padding by its first tap
+    "square_of_one": "channels=3>8 input=40x73 kernel=11x11 stride=4x4 padding=5x5",
 }
 
 RESULTS = ("output", "input", "weight")

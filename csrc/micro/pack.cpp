@@ -142,8 +142,10 @@ void turn_run(const Problem& p, const Reals& input, int64_t offset, int64_t* tap
   if (!add_outer(p, input, tap, run, &offset)) return zero(to, to_row, t1 - t0, run.count);
   const Axis& x = p.axis[last];
   const int64_t first = run.o[last] * x.stride - x.padding;
-  const int64_t begin = inside(x.input_size, first + t0, x.stride, run.count).begin;
-  const int64_t end = inside(x.input_size, first + t1 - 1, x.stride, run.count).end;
+  // The positions that all these taps have inside; none, where one tap has none.
+  const Inside low = inside(x.input_size, first + t0, x.stride, run.count);
+  const Inside high = inside(x.input_size, first + t1 - 1, x.stride, run.count);
+  const int64_t begin = low.begin < low.end ? low.begin : run.count, end = high.end;
   const auto tap_by_tap = [&](int64_t from, int64_t until) {
     for (int64_t t = t0; t < t1 && from < until; ++t)
       pack_line(input, p.padding_mode, offset, x.input_size, 1, first + from * x.stride + t,
