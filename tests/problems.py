@@ -299,6 +299,25 @@ PROBLEMS = {
     "kernel_is_deep_input": "batch=3 channels=24>18 input=4x4 kernel=4x4 bias=1",
     # A block that ends behind the first position of a line, which sees padding by its first tap
     "square_of_one": "channels=3>8 input=40x73 kernel=11x11 stride=4x4 padding=5x5",
+    # Vectors of groups in planes: lines that fit in registers (4 .. 7) and that do not, taps in one
+    # pass (1 .. 5, 7) and in several, in classes, apart; outputs that see nothing; bands of lines
+    "whole_4": "batch=2 channels=33>33 groups=33 input=5x4 kernel=3x3 padding=1x1 bias=1",
+    "whole_5": "channels=33>33 groups=33 input=4x5 kernel=2x5 padding=1x3 output=5x5",
+    "whole_6": "channels=33>33 groups=33 input=7x6 kernel=3x9 padding=1x3 output=7x6",
+    "whole_7": "batch=2 channels=33>33 groups=33 input=7x7 kernel=7x7 padding=3x3 bias=1",
+    "whole_stride_2": "batch=2 channels=33>33 groups=33 input=14x14 kernel=5x5 stride=2x2 "
+    "padding=2x2",
+    "passes_8": "channels=33>33 groups=33 input=8x8 kernel=5x6 padding=2x2",
+    "passes_23": "channels=9>9 groups=9 input=3x29 kernel=2x23 padding=1x11",
+    "passes_stride_2": "channels=33>33 groups=33 input=9x21 kernel=3x7 stride=1x2 "
+    "padding=1x3 bias=1",
+    "passes_stride_3": "channels=9>9 groups=9 input=9x22 kernel=3x8 stride=2x3 padding=1x4",
+    "passes_apart": "channels=9>9 groups=9 input=5x40 kernel=2x3 stride=1x2 dilation=2x3 "
+    "padding=1x4",
+    "passes_blind": "channels=9>9 groups=9 input=3x5 kernel=2x2 padding=4x9 output=9x21 bias=1",
+    "bands_of_planes": "batch=2 channels=9>9 groups=9 input=150x60 kernel=3x3 padding=1x1 bias=1",
+    "bands_of_stride_2": "batch=2 channels=9>9 groups=9 input=121x70 kernel=3x3 stride=2x2 "
+    "padding=1x1",
 }
 
 RESULTS = ("output", "input", "weight")

@@ -262,6 +262,10 @@ FAULTS = {
         "all.begin * x.axis.stride - x.low(0);",
         "all.begin * x.axis.stride;",
     ),
+    "planes_row_lost": ("algo/lanes/planes.cpp", "last < x.input_size)", "last <= x.input_size)"),
+    "planes_of_another_band": ("algo/lanes/forward.cpp", "number % (cut.pieces", "0 * (cut.pieces"),
+    "planes_band_of_input": ("algo/lanes/planes_input.cpp", "piece.line * down - first)", "0)"),
+    "planes_gaps_kept": ("algo/lanes/planes_input.cpp", "if (has_gaps) std", "if (false) std"),
     "image_gaps_kept": ("algo/lanes/input.cpp", "if (has_gaps) std", "if (false) std"),
     "lanes_rows_of_one_channel": ("algo/lanes/forward.cpp", "= taps[k + t];", "= taps[t];"),
     "direct_rows_misplaced": (

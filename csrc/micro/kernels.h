@@ -138,6 +138,24 @@ struct LaneMap {
   int64_t y_image, y_line, y_column;
 };
 
+// A line's outputs and a row of taps: output j meets tap t at index first + j * stride + t *
+// dilation, and nothing where that is outside [0, size). In memory a step of the index is x_step, one
+// of the output y_step. Taps `classes` apart meet neighbouring ones of the vectors `stride` apart.
+struct LaneAxis {
+  int64_t outputs, taps, size;
+  int64_t first, stride, dilation, classes;
+  int64_t x_step, y_step;
+};
+// Depthwise over planes of vectors of groups: of each line, and each plane that it sums over, the
+// rows of taps that meet anything.
+struct LanePlanes {
+  LaneAxis column;
+  int64_t lines, planes;
+  const TapRows* rows;  // [plane][line]
+  int64_t x_row, weight_row;
+  int64_t y_line;
+};
+
 // What products of T are summed in.
 template <typename T>
 struct SumOf {
@@ -216,6 +234,10 @@ struct Kernels {
                               const T* weight, const T* start, const T* x, T* y);
   using LanesDot = void (*)(int64_t depth, const LaneTap* taps, const LaneMap& map, const T* x,
                             const T* y, T* sums);
+  // y[l * y_line + j * column.y_step] = start + sum over the rows h of (l, plane), and t, of
+  //         weight[rows.weight + h * weight_row + t * lanes] *
+  //         x[rows.offset + h * x_row + index of (j, t) * column.x_step]
+  void (*lanes_planes)(const LanePlanes& planes, const T* weight, const T* start, const T* x, T* y);
   int lane_rows;                         // the most there are
   LanesSlide lanes_slide[kMaxLaneRows];  // [rows - 1]
   LanesDot lanes_dot[kMaxLaneRows];

@@ -202,6 +202,7 @@ void scatter_lines(const T* from, int64_t from_row, Finish finish, const Lines& 
 }
 
 #include "micro/lanes_impl.h"
+#include "micro/planes_impl.h"
 
 // Calls f with a pointer of the stored type; T tells which stored types there are. A signed number
 // that is not extended is the unsigned one of its bits.
@@ -306,6 +307,7 @@ Kernels<T> make_kernels() {
   fill_outer<T, kRows, Panel::blocks>(table.outer_blocks);
   table.dots = dots<T>;
   table.slide = slide<T>;
+  table.lanes_planes = lanes_planes<T>;
   table.lane_rows = kLaneRows;
   fill_lanes<T, kLaneRows>(&table);
   table.to_lanes = to_lanes<T>;

@@ -222,6 +222,38 @@ inline bool is_zipped(const Sheet& s) {
          (s.count & (s.count - 1)) == 0;
 }
 
+// Full squares of lines that lie side by side, vectors behind each other: the last ends with the
+// lines, and turns again what the one before it has turned.
+template <typename T, typename Stored>
+void squares_to_lanes(const Stored* at, const Sheet& from, T* to) {
+  constexpr int lanes = kLanes<T>;
+  for (int64_t k = 0; k < from.count; k += lanes) {
+    if (k > from.count - lanes) k = from.count - lanes;
+    Vec<T> v[lanes];
+    load_turned<T>(at + k, from.lane, v);
+#pragma GCC unroll 16
+    for (int j = 0; j < lanes; ++j) store(to + (k + j) * lanes, v[j]);
+  }
+}
+template <typename T, typename Stored>
+void squares_from_lanes(const T* from, const Sheet& to, Activation activation, Stored* at) {
+  constexpr int lanes = kLanes<T>;
+  for (int64_t k = 0; k < to.count; k += lanes) {
+    if (k > to.count - lanes) k = to.count - lanes;
+    Vec<T> v[lanes];
+    load_turned<T>(from + k * lanes, lanes, v);
+    if (activation != Activation::none)
+      for (int r = 0; r < lanes; ++r) v[r] = activated<T>(v[r], activation);
+#pragma GCC unroll 16
+    for (int r = 0; r < lanes; ++r) store_full<T>(at + r * to.lane + k, v[r]);
+  }
+}
+// Whether a sheet's lines, vectors line_step apart, are such; `finish` replaces.
+template <typename T>
+inline bool is_square(const Sheet& s, int64_t line_step) {
+  return s.step == 1 && s.lanes == kLanes<T> && s.count >= kLanes<T> && line_step == kLanes<T>;
+}
+
 template <typename T, typename Stored>
 void to_lanes_as(const Sheet& from, T* to, int64_t to_line, int64_t to_step) {
   constexpr int lanes = kLanes<T>;
@@ -242,7 +274,13 @@ void to_lanes_as(const Sheet& from, T* to, int64_t to_line, int64_t to_step) {
                               : unzip_to_lanes<T, Stored, 2>)(from, to, to_line, to_step);
   Sheet lines = as_line(from, to_line, &to_step);
   const int64_t columns = lines.count;
+  const bool is_dense = lines.lines == 1 || to_line == columns * to_step;
   if (is_joined(lines)) lines.count *= lines.lines, lines.lines = 1;
+  if (is_dense && is_square<T>(lines, to_step)) {
+    for (int64_t l = 0; l < lines.lines; ++l, at += lines.line, to += to_line)
+      squares_to_lanes<T, Stored>(at, lines, to);
+    return;
+  }
   for (int64_t l = 0; l < lines.lines; ++l, at += lines.line, to += to_line)
     line_to_lanes<T, Stored>(at, lines, Places<T>{to, columns, to_line, to_step});
 }
@@ -296,6 +334,11 @@ void from_lanes_as(const T* from, int64_t from_line, int64_t from_step, Finish f
   Sheet lines = as_line(to, from_line, &from_step);
   if (is_joined(lines) && from_line == lines.count * from_step)
     lines.count *= lines.lines, lines.lines = 1;
+  if (!finish.add && is_square<T>(lines, from_step)) {
+    for (int64_t l = 0; l < lines.lines; ++l, at += lines.line, from += from_line)
+      squares_from_lanes<T, Stored>(from, lines, finish.activation, at);
+    return;
+  }
   for (int64_t l = 0; l < lines.lines; ++l, at += lines.line, from += from_line)
     line_from_lanes<T, Stored>(from, from_step, finish, lines, at);
 }

@@ -13,7 +13,16 @@ int64_t reach(const Axis& x) { return std::max<int64_t>(x.kernel_size - 1, 0) * 
 
 }  // namespace
 
+bool is_bare(const Problem& p) {
+  for (int a = 0; a < p.axes; ++a)
+    if (std::max(p.axis[a].stride, p.axis[a].dilation) > kMostStep) return false;
+  return p.result == Result::output && p.padding_mode == PaddingMode::zeros &&
+         !is_complex(p.dtype) && p.in_channels == p.groups && p.out_channels == p.groups &&
+         p.taps() * p.input_positions() > 0;
+}
+
 Cut::Cut(const Problem& p, int64_t vector_lanes, int64_t real_bytes) {
+  bare = is_bare(p);
   lanes = vector_lanes;
   blocks = ceil_div(p.groups, lanes);
   planes = planes_of(p.dtype);
@@ -28,11 +37,12 @@ Cut::Cut(const Problem& p, int64_t vector_lanes, int64_t real_bytes) {
     outer_positions *= p.axis[a].output_size;
   }
   classes = column.stride / std::gcd(column.stride, column.dilation);
-  slots = std::min(classes, column.kernel_size);
+  slots = bare ? 1 : std::min(classes, column.kernel_size);
   choose_piece(double(lanes * real_bytes));
   column_blocks = ceil_div(column.output_size, columns);
   bands = ceil_div(line.output_size, band);
   lines = (band - 1) * line.stride + reach(line) + 1;
+  if (bare) lines = std::min(lines, line.input_size);
   images = p.batch * outer_positions;
   pieces = images * bands * column_blocks;
 }
@@ -46,7 +56,8 @@ double Cut::vectors_of_line() const {
 void Cut::choose_piece(double vector_bytes) {
   const int64_t enough = std::min(line.output_size, reach(line) + 1);
   for (columns = std::max<int64_t>(column.output_size, 1);; columns = ceil_div(columns, 2)) {
-    slot = columns + reach(column) / column.stride;
+    slot = bare ? std::min((columns - 1) * column.stride + reach(column) + 1, column.input_size)
+                : columns + reach(column) / column.stride;
     const double line_bytes = vectors_of_line() * vector_bytes;
     const double output_bytes = double(rows_out * columns) * vector_bytes;
     const double room = kPieceBytes - line_bytes * double(reach(line) + 1 - line.stride);

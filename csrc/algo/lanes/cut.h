@@ -17,14 +17,20 @@ constexpr int64_t kPieceBytes = 256 << 10;      // that a piece aims to keep: a 
 constexpr int64_t kMostPieceBytes = 640 << 10;  // that the smallest piece may need
 constexpr int64_t kMostWeightsBytes = 512 << 10;  // of one block
 constexpr int64_t kFewestColumns = 16;
-constexpr int64_t kBandBytes = 384 << 10;    // of the lines of a piece in place, all groups
+constexpr int64_t kMostStep = 1 << 30;     // whose multiples by whatever fits in memory are numbers
+constexpr int64_t kBandBytes = 384 << 10;  // of the lines of a piece in place, all groups
 constexpr int64_t kAtOnceBytes = 128 << 10;  // of the weights of blocks taken at once in place
 
 struct Piece {
   int64_t n, outer[kMaxAxes], line, lines, column, columns;  // of the output
 };
 
+// Whether the panels of a problem hold the input alone: depthwise forward, where a tap that would
+// meet the padding is passed over.
+bool is_bare(const Problem& p);
+
 struct Cut {
+  bool bare;  // there a line is one slot
   int64_t lanes, blocks;
   int64_t planes, rows_in, rows_out;  // channels of a group, the planes of a complex one counted
   int64_t outer_taps, outer_positions, depth;  // depth: products of an output
@@ -41,6 +47,7 @@ struct Cut {
   int64_t image() const { return lines * line_length() * lanes; }  // of one channel and outer tap
   int64_t input_elements() const { return rows_in * outer_taps * image(); }
   int64_t output_elements() const { return rows_out * band * columns * lanes; }
+  int64_t rows_of_taps() const { return bare ? band * outer_taps : 0; }  // of a piece
   int64_t weight_elements() const { return depth * rows_out * lanes; }
   // Of the largest piece; a double, for a huge problem that is then refused.
   double piece_bytes(int64_t real_bytes) const;

@@ -4,6 +4,7 @@
 // the input once a piece.
 #include "algo/lanes/groups.h"
 #include "algo/lanes/parts.h"
+#include "algo/lanes/planes.h"
 
 namespace torchconv::lanes_detail {
 namespace {
@@ -15,6 +16,7 @@ template <typename T>
 struct Worker {
   T *input, *weights, *start, *sums;
   LaneTap* taps;
+  TapRows* rows;
   Worker(const Cut& cut, Arena* arena) {
     const int64_t at_once = cut.at_once(sizeof(T));
     taps = arena->take<LaneTap>(cut.depth);
@@ -22,6 +24,8 @@ struct Worker {
     weights = arena->take<T>(at_once * cut.weight_elements());
     start = arena->take<T>(at_once * cut.rows_out * cut.lanes);
     sums = arena->take<T>(cut.output_elements());
+    rows =
+        arena->take<TapRows>(std::max(cut.rows_of_taps(), cut.in_place(sizeof(T)).rows_of_taps()));
   }
 };
 
@@ -77,6 +81,14 @@ void make_piece(const Groups<T>& groups, const Piece& piece, int64_t block, cons
   groups.store_output(piece, block, worker.sums);
 }
 
+template <typename T>
+void activate(const Groups<T>& groups, const LaneMap& map, T* y) {
+  const Finish finish{false, groups.p.activation};
+  for (int64_t l = 0; l < map.lines && finish.activation != Activation::none; ++l, y += map.y_line)
+    kernels<T>().scatter(groups.output.store, y, map.y_column, finish,
+                         Lines{y, map.columns, map.y_column, groups.cut.lanes, 1});
+}
+
 // Blocks [first, last) of a piece, whose weights are packed one after the other.
 template <typename T>
 void make_in_place(const Groups<T>& groups, const Piece& piece, int64_t first, int64_t last,
@@ -90,16 +102,71 @@ void make_in_place(const Groups<T>& groups, const Piece& piece, int64_t first, i
       kernels<T>().lanes_slide[0](
           depth, worker.taps, map, worker.weights + (b - first) * cut.weight_elements(),
           worker.start + (b - first) * cut.lanes, x + cut.first_group(b), made);
-      if (groups.p.activation == Activation::none) continue;
-      for (int64_t l = 0; l < map.lines; ++l) {
-        T* const line = made + l * map.y_line;
-        kernels<T>().scatter(groups.output.store, line, map.y_column,
-                             Finish{false, groups.p.activation},
-                             Lines{line, map.columns, map.y_column, cut.lanes, 1});
-      }
+      activate(groups, map, made);
     }
   });
 }
+
+// Pieces of a bare cut. What is known of one holds for that of the next image.
+template <typename T>
+struct BarePieces {
+  const Groups<T>& groups;
+  const Cut& cut;
+  const Worker<T>& worker;
+  int64_t known = -1;
+  Window window = {};
+  LanePlanes planes = {};
+
+  void make(int64_t number, int64_t block) {
+    const Piece piece = cut.piece(groups.p, number);
+    const int64_t image = cut.image(), lanes = cut.lanes;
+    if (!knows(number)) {
+      window = window_of(cut, piece);
+      const LaneSteps steps{window.columns * lanes, lanes, piece.columns * lanes, lanes};
+      planes = planes_of(cut, piece, window, steps, worker.rows, [&](int64_t t, int64_t* offset) {
+        int64_t in_tensor = 0;
+        *offset += t * image;
+        return groups.outer_offset(piece, t, &in_tensor);
+      });
+    }
+    for (int64_t t = 0; t < cut.outer_taps; ++t) {
+      int64_t offset = piece.n * groups.input.stride.batch;
+      if (groups.outer_offset(piece, t, &offset))
+        groups.pack_window(window, block, offset, worker.input + t * image);
+    }
+    kernels<T>().lanes_planes(planes, worker.weights, worker.start, worker.input, worker.sums);
+    groups.store_output(piece, block, worker.sums);
+  }
+
+  // Blocks [first, last), whose weights are packed one after the other, where they lie.
+  void make_in_place(int64_t number, int64_t first, int64_t last) {
+    const Piece piece = cut.piece(groups.p, number);
+    const View &in = groups.input.stride, &out = groups.output.stride;
+    const int column = groups.p.axes - 1;
+    const LaneSteps steps{groups.line_step(groups.input), in.axis[column],
+                          groups.line_step(groups.output), out.axis[column]};
+    if (!knows(number))
+      planes = planes_of(
+          cut, piece, all_of(cut), steps, worker.rows,
+          [&](int64_t t, int64_t* offset) { return groups.outer_offset(piece, t, offset); });
+    int64_t to = piece.n * out.batch + piece.line * steps.y_line + piece.column * steps.y_column;
+    for (int a = 0; a < column - 1; ++a) to += piece.outer[a] * out.axis[a];
+    const T* const x = reinterpret_cast<const T*>(groups.input.data) + piece.n * in.batch;
+    for (int64_t b = first; b < last; ++b) {
+      T* const y = reinterpret_cast<T*>(groups.output.data) + to + cut.first_group(b);
+      kernels<T>().lanes_planes(planes, worker.weights + (b - first) * cut.weight_elements(),
+                                worker.start + (b - first) * cut.lanes, x + cut.first_group(b), y);
+      activate(groups, LaneMap{piece.lines, piece.columns, 0, 0, 0, steps.y_line, steps.y_column},
+               y);
+    }
+  }
+
+ private:
+  bool knows(int64_t number) {
+    const int64_t in_image = number % (cut.pieces / groups.p.batch);
+    return std::exchange(known, in_image) == in_image;
+  }
+};
 
 template <typename T>
 void pack_block(const Groups<T>& groups, int64_t block, T* weights, T* start) {
@@ -127,7 +194,7 @@ void run_forward(const Problem& p, const Operands& operands, const Context& cont
   // Takes blocks [from, until), `at_once` together. No sum is cut, so the number of tasks may depend
   // on the workers.
   const auto make = [&](const Cut& c, int64_t from, int64_t until, int64_t at_once,
-                        const auto& make_one) {
+                        const auto& make_all) {
     const int64_t parts = ceil_div(until - from, at_once);
     if (parts == 0) return;
     const int64_t wanted = workers == 1 ? 1 : ceil_div(kTasksPerWorker * workers, parts);
@@ -140,18 +207,23 @@ void run_forward(const Problem& p, const Operands& operands, const Context& cont
       for (int64_t b = first; b < last; ++b)
         pack_block(groups, b, worker.weights + (b - first) * cut.weight_elements(),
                    worker.start + (b - first) * cut.rows_out * cut.lanes);
-      for (int64_t i = c.pieces * share / shares; i < c.pieces * (share + 1) / shares; ++i)
-        make_one(c.piece(p, i), first, last, worker);
+      make_all(c, c.pieces * share / shares, c.pieces * (share + 1) / shares, first, last, worker);
     });
   };
   const int64_t in_place = groups.blocks_in_place();
   make(cut.in_place(sizeof(T)), 0, in_place, cut.at_once(sizeof(T)),
-       [&](const Piece& piece, int64_t first, int64_t last, const Worker<T>& worker) {
-         make_in_place(groups, piece, first, last, worker);
+       [&](const Cut& c, int64_t i, int64_t end, int64_t first, int64_t last,
+           const Worker<T>& worker) {
+         BarePieces<T> bare{groups, c, worker};
+         for (; i < end; ++i)
+           c.bare ? bare.make_in_place(i, first, last)
+                  : make_in_place(groups, c.piece(p, i), first, last, worker);
        });
   make(cut, in_place, cut.blocks, 1,
-       [&](const Piece& piece, int64_t block, int64_t, const Worker<T>& worker) {
-         make_piece(groups, piece, block, taps, worker);
+       [&](const Cut& c, int64_t i, int64_t end, int64_t block, int64_t, const Worker<T>& worker) {
+         BarePieces<T> bare{groups, c, worker};
+         for (; i < end; ++i)
+           c.bare ? bare.make(i, block) : make_piece(groups, c.piece(p, i), block, taps, worker);
        });
 }
 

@@ -95,6 +95,21 @@ void Groups<T>::pack_input(const Piece& piece, int64_t block, T* to) const {
   }
 }
 
+template <typename T>
+void Groups<T>::pack_window(const Window& window, int64_t block, int64_t offset, T* to) const {
+  const int64_t along = input.stride.axis[p.axes - 1], down = line_step(input);
+  offset +=
+      cut.first_group(block) * input.stride.group + window.line * down + window.column * along;
+  const Sheet sheet{input.at(offset),
+                    groups_of(block),
+                    input.stride.group,
+                    window.lines,
+                    down,
+                    window.columns,
+                    along};
+  kernels<T>().to_lanes(input.store, sheet, to, window.columns * cut.lanes, cut.lanes);
+}
+
 // Calls f(k, sheet) for stretches of the products, from the k-th on, of row r = (co, part): for
 // plane 1, those of the other part.
 template <typename T>
@@ -198,7 +213,8 @@ int64_t Groups<T>::blocks_in_place() const {
   const Inside in = full(cut.column, 0, cut.column.output_size);
   const bool lies = input.store == own && input.stride.group == 1 && output.stride.group == 1 &&
                     cut.rows_out == 1 && !operands.accumulate;
-  return lies && 2 * (in.end - in.begin) >= cut.column.output_size ? p.groups / cut.lanes : 0;
+  const bool few_at_border = cut.bare || 2 * (in.end - in.begin) >= cut.column.output_size;
+  return lies && few_at_border ? p.groups / cut.lanes : 0;
 }
 
 template <typename T>

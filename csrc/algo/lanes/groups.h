@@ -27,6 +27,11 @@ void for_each_span(const Axis& x, int64_t first, int64_t count, const F& f) {
   for (int64_t k = in.end; k < count; ++k) f(first + k, int64_t(1));
 }
 
+// Lines and columns of the input.
+struct Window {
+  int64_t line, lines, column, columns;
+};
+
 template <typename T>
 struct Groups {
   const Problem& p;
@@ -46,6 +51,12 @@ struct Groups {
   // to[plane, ci][outer tap][line][slot][column][lane].
   void pack_input(const Piece& piece, int64_t block, T* to) const;
 
+  // What a piece of a bare cut sees of an outer tap's plane that lies at `offset`: lines and columns
+  // of vectors, end to end.
+  void pack_window(const Window& window, int64_t block, int64_t offset, T* to) const;
+  // From the input of image n to the plane that an outer tap meets; false where there is none.
+  bool outer_offset(const Piece& piece, int64_t number, int64_t* offset) const;
+
   // The weights of rows [r, r + rows) of the output, to[plane, ci, t][row][lane]; the signs are
   // those of yr = wr xr - wi xi, yi = wi xr + wr xi.
   void pack_weights(int64_t block, int64_t r, int64_t rows, T* to) const;
@@ -58,6 +69,8 @@ struct Groups {
   // A piece of the output, [row][line][column][lane].
   void pack_output(const Piece& piece, int64_t block, T* to) const;
   void store_output(const Piece& piece, int64_t block, const T* from) const;
+
+  int64_t line_step(const Reals& of) const { return p.axes > 1 ? of.stride.axis[p.axes - 2] : 0; }
 
   // Whole blocks whose vectors are read and written where they lie, without panels: the groups are
   // side by side as T, and most outputs of a line see all taps.
@@ -91,8 +104,6 @@ struct Groups {
   int64_t groups_of(int64_t block) const {
     return std::min(cut.lanes, p.groups - cut.first_group(block));
   }
-  int64_t line_step(const Reals& of) const { return p.axes > 1 ? of.stride.axis[p.axes - 2] : 0; }
-  bool outer_offset(const Piece& piece, int64_t number, int64_t* offset) const;
   void pack_images(const Piece& piece, int64_t block, int64_t offset, int64_t images, T* to) const;
   template <typename F>
   void for_each_weight_run(int64_t block, int64_t r, const F& f) const;

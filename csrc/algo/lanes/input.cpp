@@ -1,55 +1,18 @@
-// lanes, by input with a stride: x[ci][i] += y[co][o] * w[co, ci, t], each of them a vector of groups.
+// lanes, by input with a stride: x[ci][i] += y[co][o] * w[co, ci, t], each of them a vector of groups;
+// but for depthwise ones (planes_input.cpp).
 //
 // The forward problems of core/relabel.h write every stride-th element, which a vector does not do
 // well. Here a task holds an image of the input as panels, to which each of them writes its vectors
 // where they belong; then the image is stored whole.
 #include "algo/lanes/groups.h"
 #include "algo/lanes/parts.h"
+#include "algo/lanes/phases.h"
 
 namespace torchconv::lanes_detail {
 namespace {
 
 constexpr int64_t kTasksPerWorker = 4;
 constexpr int64_t kImageBytes = 256 << 10;  // of panels: a part of an L2 cache
-constexpr int kMostPhases = 16;
-
-// One forward problem, and where its elements lie in the panels of the image.
-struct Phased {
-  Problem problem;
-  Operands operands;
-  int64_t first, step[kMaxAxes];  // in vectors
-};
-
-struct Phases {
-  Phased all[kMostPhases];
-  int count = 0;
-
-  Phases(const Problem& p, const Operands& operands) {
-    int64_t combinations = 1;
-    for (int a = 0; a < p.axes; ++a) combinations *= count_phases(p, a);
-    for (int64_t c = 0; c < combinations; ++c) add(p, operands, c);
-  }
-
- private:
-  void add(const Problem& p, const Operands& operands, int64_t number) {
-    Phase phases[kMaxAxes];
-    Phased& one = all[count];
-    one.first = 0;
-    int64_t inner = 1;
-    for (int a = p.axes - 1; a >= 0; --a) {
-      phases[a] = phase(p, a, number % count_phases(p, a));
-      number /= count_phases(p, a);
-      if (phases[a].axis.output_size == 0) return;
-      one.first += phases[a].first_index * inner;
-      one.step[a] = phases[a].index_step * inner;
-      inner *= p.axis[a].input_size;
-    }
-    one.problem = input_as_forward(p, phases);
-    one.operands = input_as_forward(p, operands, phases);
-    ++count;
-  }
-};
-
 int64_t image_elements(const Problem& p, int64_t lanes) {
   return planes_of(p.dtype) * p.in_channels_per_group() * p.input_positions() * lanes;
 }
@@ -121,17 +84,20 @@ struct ByInput {
       const Piece piece = cut.piece(one.problem, n * per_image + i);
       groups.pack_input(piece, block, worker.input);
       LaneMap map = cut.map(piece);
-      int64_t first = one.first + piece.column * one.step[last];
-      if (p.axes > 1) first += piece.line * one.step[last - 1];
-      for (int a = 0; a < last - 1; ++a) first += piece.outer[a] * one.step[a];
+      int64_t first = 0, inner = lanes;
+      for (int a = last; a >= 0; inner *= p.axis[a--].input_size) {
+        const int64_t o = a == last ? piece.column : a == last - 1 ? piece.line : piece.outer[a];
+        const int64_t step = one.phases[a].index_step * inner;
+        first += one.phases[a].first_index * inner + o * step;
+        if (a == last) map.y_column = step;
+        if (a == last - 1) map.y_line = step;
+      }
       map.y_image = plane;
-      map.y_line = p.axes > 1 ? one.step[last - 1] * lanes : 0;
-      map.y_column = one.step[last] * lanes;
       const int64_t most = kernels<T>().lane_rows;
       for (int64_t r = 0; r < cut.rows_out; r += most)
         kernels<T>().lanes_slide[std::min(most, cut.rows_out - r) - 1](
             cut.depth, taps, map, weights + r * cut.depth * lanes, worker.start, worker.input,
-            worker.image + first * lanes + r * plane);
+            worker.image + first + r * plane);
     }
   }
 
@@ -186,6 +152,8 @@ bool holds_images(const Problem& p) {
   for (int a = 0; a < p.axes; ++a) phases *= count_phases(p, a);
   const double bytes = double(p.in_channels_per_group()) * double(p.input_positions()) *
                        double(planes_of(p.dtype) * kernels<T>().lanes * int64_t(sizeof(T)));
+  const bool depthwise = p.in_channels == p.groups && p.out_channels == p.groups;
+  if (depthwise && !is_complex(p.dtype)) return false;  // in bands, or else by forward problems
   return phases > 1 && phases <= kMostPhases && bytes <= kImageBytes;
 }
 

@@ -56,29 +56,67 @@ bool lies_as_lanes(const Problem& p) {
          (p.dtype == DType::float32 || p.dtype == DType::float64);
 }
 
-// Seconds of a forward problem, or of a weight gradient: products at half the tile's rate, lanes
-// without a group counted, and both tensors read, or turned once.
-double seconds(const Problem& p) {
+// Of the pairs of an output and a tap, those that meet the input.
+double seen(const Problem& p) {
+  double share = 1;
+  for (int a = 0; a < p.axes; ++a) {
+    const Axis& x = p.axis[a];
+    double pairs = 0;
+    for (int64_t t = 0; t < x.kernel_size; ++t) {
+      const Inside in = inside(x.input_size, t * x.dilation - x.padding, x.stride, x.output_size);
+      pairs += double(in.end - in.begin);
+    }
+    share *= pairs / std::max(double(x.output_size) * double(x.kernel_size), 1.0);
+  }
+  return share;
+}
+
+// Vectors that a problem reads, or turns, and writes; groups that are none counted.
+double vectors(const Problem& p) {
   const double lanes = lanes_of(p.dtype);
-  const double planes = planes_of(p.dtype), groups = double(std::max<int64_t>(p.groups, 1));
-  const double blocks = std::ceil(groups / lanes), filled = groups / (blocks * lanes);
-  const double vectors = double(p.batch) * planes * blocks / groups *
-                         (double(p.in_channels) * double(p.input_positions()) +
-                          double(p.out_channels) * double(p.output_positions()));
+  return double(p.batch) * planes_of(p.dtype) * std::ceil(double(p.groups) / lanes) /
+         double(std::max<int64_t>(p.groups, 1)) *
+         (double(p.in_channels) * double(p.input_positions()) +
+          double(p.out_channels) * double(p.output_positions()));
+}
+
+// Seconds that a vector of a panel takes to be turned, and turned back: longer where the panels
+// leave the L1 cache, and for squares of float64, of which a vector is a larger part.
+double turning(const Problem& p) {
+  const double positions = double(p.input_positions()) + double(p.output_positions());
+  const double real_bytes = double(element_bytes(p.dtype)) / planes_of(p.dtype);
+  const double panels = positions * double(lanes_of(p.dtype)) * std::max(real_bytes, 4.0);
+  return (panels <= 32 << 10 ? 1.3e-9 : 1.6e-9) * (p.dtype == DType::float64 ? 1.6 : 1);
+}
+
+// Seconds of a forward problem, or of a weight gradient: products, and both tensors read or turned
+// once. Planes make more products a second than tiles, and few in the padding.
+double seconds(const Problem& p) {
+  const double lanes = lanes_of(p.dtype), planes = planes_of(p.dtype);
+  const double blocks = std::ceil(double(p.groups) / lanes);
+  const double filled = double(std::max<int64_t>(p.groups, 1)) / (blocks * lanes);
   // Many channels a group leave the L1 cache.
   const double rows = planes * double(p.in_channels_per_group());
   const double streamed = p.result == Result::weight ? 1 : 1 + (rows - 1) / 48;
-  return 1e-6 + p.multiply_adds() * planes * planes * streamed / (filled * lanes * 4e9) +
-         vectors * (lies_as_lanes(p) ? 5e-10 : 2.5e-9);
+  const bool bare = is_bare(p);
+  const double products = p.multiply_adds() * planes * planes * streamed / (filled * lanes);
+  return 1e-6 + products * (bare ? 1.5e-10 * seen(p) : 2.5e-10) +
+         vectors(p) * (lies_as_lanes(p) ? 5e-10
+                       : bare           ? turning(p)
+                                        : 2.5e-9);
 }
 
 double cost(const Problem& p) {
+  if (holds_bands(p)) {  // whose products count as the forward problem's
+    Problem forward = p;
+    forward.result = Result::output;
+    return seconds(forward) + 6e-10 * vectors(p);
+  }
+  if (p.result == Result::weight ||
+      in_compute_type(p.dtype, [&]<typename T>(T) { return holds_images<T>(p); }))
+    return seconds(p);
   double sum = 0;
-  const bool holds = in_compute_type(p.dtype, [&]<typename T>(T) { return holds_images<T>(p); });
-  if (p.result == Result::weight || holds)
-    sum = seconds(p);
-  else
-    for_each_forward(p, Operands{}, [&](const Problem& f, const Operands&) { sum += seconds(f); });
+  for_each_forward(p, Operands{}, [&](const Problem& f, const Operands&) { sum += seconds(f); });
   return sum;
 }
 
@@ -91,6 +129,7 @@ template <typename T>
 int64_t scratch_of(const Problem& p, int threads) {
   if (has_no_weight(p)) return 0;
   if (p.result == Result::weight) return weight_scratch<T>(p, threads);
+  if (holds_bands(p)) return input_planes_scratch<T>(p, threads);
   if (holds_images<T>(p)) return input_scratch<T>(p, threads);
   return largest(p, [&](const Problem& forward) { return forward_scratch<T>(forward, threads); });
 }
@@ -103,6 +142,7 @@ template <typename T>
 void run_in(const Problem& p, const Operands& operands, const Context& context) {
   if (has_no_weight(p)) return;
   if (p.result == Result::weight) return run_weight<T>(p, operands, context);
+  if (holds_bands(p)) return run_input_planes<T>(p, operands, context);
   if (holds_images<T>(p)) return run_input<T>(p, operands, context);
   for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {
     run_forward<T>(forward, views, context);
