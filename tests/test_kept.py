@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import torchconv
@@ -340,6 +341,23 @@ def test_same_bits_for_any_batch_and_threads(words, dtype):
     finally:
         torch.set_num_threads(threads)
     assert count() == 1
+
+
+def test_more_tiles_than_workers_share(one_thread):
+    """Blocks of tiles, each by all strips, of weights made for each, or kept by the first."""
+    weight, image = torch.randn(80, 512, 3, 3), torch.randn(8, 512, 16, 16)
+    expected = F.conv2d(image.double(), weight.double(), padding=1)
+    sums = F.conv2d(image.double().abs(), weight.double().abs(), padding=1)
+    made = convolve(weight, image)
+    bound = 32 * torch.finfo(torch.float32).eps * sums.amax((2, 3), keepdim=True)
+    assert ((made - expected).abs() <= bound).all()
+    assert count() == 0
+    assert torch.equal(convolve(weight, image), made)
+    torch.set_num_threads(3)
+    assert torch.equal(convolve(weight, image), made)
+    assert count() == 1
+    assert torch.equal(convolve(weight, image), made)
+    assert torch.equal(convolve(weight, image[:3]), made[:3])
 
 
 def test_tiles_and_directions_are_kept_apart():

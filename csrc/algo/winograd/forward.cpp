@@ -8,7 +8,7 @@
 //
 // Where the weights are more than the input, by strips:
 //
-//     for all tiles:                       V = Bt x                               all workers
+//     for all tiles, or large blocks:      V = Bt x                               all workers
 //     for each strip of output channels:                                          one task
 //       for each chunk of input channels:  U = G w
 //         for each point:  M += V U
@@ -204,37 +204,40 @@ struct Forward {
       store(g, begin + c, std::min(plan.lanes, channels - c), c, first, count, worker);
   }
 
-  // One strip by all tiles. `kept`: where all its weights are, or are to be made.
-  void strip_task(int64_t g, int64_t strip, const float* input, float* kept, bool filled,
-                  const Worker& worker) const {
+  // One strip by tiles from the first on. `kept`: where all its weights are, or are to be made.
+  void strip_task(int64_t g, int64_t strip, int64_t first_tile, int64_t tile_count,
+                  const float* input, float* kept, bool filled, const Worker& worker) const {
     for (int64_t begin = 0; begin < plan.depth; begin += plan.chunk) {
       const int64_t end = std::min(begin + plan.chunk, plan.depth), first = kept ? 0 : begin;
       float* const made = kept ? kept : worker.weights;
       for (int64_t ci = begin; ci < end && !filled; ci += plan.lanes)
         transform_weights(g, strip, ci, made, worker, first);
-      multiply(plan.tile_count, width_of(strip), begin, input, made, worker, first);
+      multiply(tile_count, width_of(strip), begin, input, made, worker, first);
     }
-    store_strip(g, strip, 0, plan.tile_count, worker);
+    store_strip(g, strip, first_tile, tile_count, worker);
   }
 };
 
-// By strips: the input once, by all workers, then a strip a task.
+// By strips: the input of a block of tiles once, by all workers, then a strip a task.
 template <typename WorkerOf>
 void run_strips(const Forward& forward, float* input, const Context& context,
                 const WorkerOf& worker_of) {
   const Plan& plan = forward.plan;
-  for (int64_t g = 0; g < forward.p.groups; ++g) {
-    const int64_t channel_blocks = ceil_div(plan.depth, plan.lanes);
+  const int64_t channel_blocks = ceil_div(plan.depth, plan.lanes);
+  for (int64_t b = 0; b < forward.p.groups * plan.tile_blocks; ++b) {
+    const int64_t g = b / plan.tile_blocks;
+    const int64_t first = b % plan.tile_blocks * plan.tiles_per_block;
+    const int64_t count = std::min(plan.tiles_per_block, plan.tile_count - first);
     for_each_task<float>(context, channel_blocks, plan.workers, [&](int64_t t, int w) {
       const int64_t ci = t * plan.lanes;
-      forward.transform_input(g, ci, std::min(ci + plan.lanes, plan.depth), 0, plan.tile_count,
-                              input, worker_of(w));
+      forward.transform_input(g, ci, std::min(ci + plan.lanes, plan.depth), first, count, input,
+                              worker_of(w));
     });
     for_each_task<float>(context, plan.strips, plan.workers, [&](int64_t s, int w) {
       float* const kept = static_cast<float*>(context.kept);
-      forward.strip_task(g, s, input,
+      forward.strip_task(g, s, first, count, input,
                          kept ? kept + (g * plan.strips + s) * forward.strip_elements() : nullptr,
-                         context.filled, worker_of(w));
+                         context.filled || (kept && first > 0), worker_of(w));
     });
   }
 }

@@ -6,6 +6,7 @@ namespace torchconv::winograd_detail {
 namespace {
 
 constexpr int64_t kStripsWeights = 1 << 20;  // bytes of a group's weights beyond those L2 holds
+constexpr int64_t kLeastStrips = 4;          // of several blocks of tiles: as many workers have one
 
 // Larger tiles save more products; three axes of F(4,3) would lose too many digits, and two outputs
 // fill no larger tile. F(2,5) loses fewer: three axes of it are as good as two of F(4,3). F(4,5)
@@ -88,29 +89,42 @@ Plan::Plan(const Problem& p, int threads) : Tiling(p) {
 }
 
 // By strips where the weights are more than all tiles' input, and than L2 holds: each task makes the
-// weights of its strip, a chunk at a time, that never leave L2, and multiplies all tiles by them.
+// weights of its strip, a chunk at a time, that never leave L2, and multiplies all tiles by them. Or
+// by strips for a block of tiles after another, each of which makes the weights anew, where that and
+// all tiles once a strip still are less to carry than all weights once a small block.
 void Plan::cut_strips() {
   const int64_t bytes = points * int64_t(sizeof(float)), all_tiles = round_up(tile_count, rows);
   const int64_t input_bytes = bytes * all_tiles * padded_depth;
   const int64_t weights_bytes = bytes * depth * vectors * lanes;
-  by_strips = weights_bytes > kStripsWeights &&
-              input_bytes <= std::min(weights_bytes, kWeightsBytes) &&
-              bytes * all_tiles * strip <= kBlockBytes;
-  tile_blocks = tasks_per_group = strips_per_task = tasks_per_pass = 1;
+  const int64_t most = round_down(std::min(kWeightsBytes / (bytes * std::max(padded_depth, lanes)),
+                                           kBlockBytes / (bytes * strip)),
+                                  rows);
+  tile_blocks = ceil_div(all_tiles, std::max(most, rows));
+  const int64_t carried = strips * input_bytes + tile_blocks * weights_bytes;
+  const int64_t else_carried = ceil_div(tile_count, most_tiles()) * weights_bytes;
+  const bool pays = tile_blocks == 1 ? input_bytes <= weights_bytes
+                                     : strips >= kLeastStrips && carried < else_carried;
+  by_strips = weights_bytes > kStripsWeights && most > 0 && pays;
+  tasks_per_group = strips_per_task = tasks_per_pass = 1;
   chunk = depth;
   if (by_strips) {
-    set_block(all_tiles);
+    set_block(round_up(ceil_div(tile_count, tile_blocks), rows));
+    tile_blocks = ceil_div(tile_count, tiles_per_block);
     chunk = std::min(depth, std::max(round_down(kChunkBytes / (bytes * strip), lanes), lanes));
   }
   weight_plane = plane_of(chunk * strip, lanes);
   whole_plane = plane_of(depth * strip, lanes);
 }
 
+// Of a block whose transformed input and products a task wants near.
+int64_t Plan::most_tiles() const {
+  const int64_t tile_bytes = points * (padded_depth + strip) * int64_t(sizeof(float));
+  return std::max<int64_t>(kBlockBytes / tile_bytes, rows);
+}
+
 // Else blocks of tiles, whose transformed input stays in L2 while weights, transformed before, pass.
 void Plan::cut_tiles(const Problem& p) {
-  const int64_t tile_bytes = points * (padded_depth + strip) * int64_t(sizeof(float));
-  const int64_t most = std::max<int64_t>(kBlockBytes / tile_bytes, rows);
-  tile_blocks = std::max(ceil_div(tile_count, most),
+  tile_blocks = std::max(ceil_div(tile_count, most_tiles()),
                          std::min<int64_t>(workers, ceil_div(tile_count, 2 * rows)));
   set_block(round_up(ceil_div(tile_count, tile_blocks), rows));
   tile_blocks = ceil_div(tile_count, tiles_per_block);

@@ -55,6 +55,7 @@ struct Plan : Tiling {
   Plan(const Problem& p, int threads);
   void cut_tiles(const Problem& p);
   void cut_strips();
+  int64_t most_tiles() const;
   int64_t strip_begin(int64_t s) const { return vectors * s / strips * lanes; }
   // Of all groups' strips, the first that belongs to a task.
   int64_t first_strip(int64_t task) const {

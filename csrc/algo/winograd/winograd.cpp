@@ -94,7 +94,8 @@ double forward_cost(const Problem& p) {
   const double inputs = double(plan.padded_depth) / lanes * double(plan.tasks_per_group);
   const double outputs = double(plan.vectors);
   const double products = tiles * depth * outputs / 6e9;
-  const double weights = depth * outputs * (plan.by_strips ? 1.5e-9 : 3e-9);
+  const double weights =
+      depth * outputs * (plan.by_strips ? double(plan.tile_blocks) * 1.5e-9 : 3e-9);
   const double vectors = tiles * (inputs + outputs);
   return groups * (points * (products + vectors * 2.5e-9 + weights) + vectors * kTileSeconds);
 }
