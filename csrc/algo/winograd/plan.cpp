@@ -9,8 +9,8 @@ constexpr int64_t kStripsWeights = 1 << 20;  // bytes of a group's weights beyon
 constexpr int64_t kLeastStrips = 4;          // of several blocks of tiles: as many workers have one
 
 // Larger tiles save more products; three axes of F(4,3) would lose too many digits, and two outputs
-// fill no larger tile. F(2,5) loses fewer: three axes of it are as good as two of F(4,3). F(4,5)
-// would take eight points.
+// fill no larger tile. F(2,5) loses fewer: on three axes no single error is larger than on two of
+// F(4,3), though twice as large in the mean. F(4,5), of eight points, would err twice as much on two.
 Tile tile_for(const Axis& x, int tiled_axes) {
   if (!is_tiled(x)) return Tile::plain;
   if (x.kernel_size == 5) return Tile::f2_5;
