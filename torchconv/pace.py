@@ -39,6 +39,7 @@ PROBES = (
     "channels=16>16 input=64x64 kernel=3x3 padding=1x1",
     "channels=64>128 input=28x28 kernel=1x1",
     "channels=256>64 input=14x14 kernel=1x1",
+    "channels=48>48 input=14x14 kernel=5x5 padding=2x2",
     "channels=32>48 input=28x28 kernel=5x5 stride=2x2 padding=2x2",
     "channels=3>32 input=56x56 kernel=3x3 stride=2x2 padding=1x1",
     "channels=1>16 input=28x28 kernel=5x5",
