@@ -9,7 +9,7 @@
 
 constexpr int kPlaneColumns = 8;  // sums that hide the FMAs' latency (two ports of four cycles)
 constexpr int kWholeLeast = 4, kWholeMost = 7;  // lines of which input and sums fit in 16 registers
-constexpr int kMostShift = 3;
+constexpr int kMostShift = 3;                   // of a row's first tap
 
 // A value that the compiler must take as new: it would keep every address that it can foresee in a
 // register of its own, until they spill.
@@ -117,6 +117,29 @@ void run_pass(const LanePlanes& m, PlanesPass<T>* p, int64_t index, int64_t colu
   p->is_first = false;
 }
 
+// Whole numbers, whose speed few ask for, go by three taps at most: every pass is code in all widths.
+template <typename T>
+constexpr bool kIsWhole = !(T(0.5) > 0);
+
+template <typename T>
+using RunPass = void (*)(const LanePlanes&, PlanesPass<T>*, int64_t, int64_t);
+template <typename T>
+RunPass<T> pass_of(int64_t taps, bool pairs) {
+  if constexpr (!kIsWhole<T>) {
+    if (pairs) return taps == 2 ? run_pass<T, 2, 1> : run_pass<T, 3, 2>;
+    if (taps == 7) return run_pass<T, 7>;
+    if (taps == 5) return run_pass<T, 5>;
+    if (taps == 4) return run_pass<T, 4>;
+  }
+  return taps == 3 ? run_pass<T, 3> : taps == 2 ? run_pass<T, 2> : run_pass<T, 1>;
+}
+// How many of the taps that are left go next.
+template <typename T>
+int64_t taps_of_pass(int64_t left) {
+  if (kIsWhole<T>) return left == 4 ? 2 : left > 3 ? 3 : left;
+  return left == 6 ? 3 : left > 7 ? 4 : left;
+}
+
 // Outputs [j, j + columns) of every line, of all taps.
 template <typename T>
 void planes_columns(const LanePlanes& m, int64_t j, int64_t columns, const T* weight,
@@ -135,22 +158,17 @@ void planes_columns(const LanePlanes& m, int64_t j, int64_t columns, const T* we
                   true};
   // Taps of a class that meet vectors further apart go one by one.
   const bool slides = axis.classes * axis.dilation == axis.stride;
-  const bool pairs = slides && axis.classes == 2 && (axis.taps == 3 || axis.taps == 5);
+  const bool pairs =
+      !kIsWhole<T> && slides && axis.classes == 2 && (axis.taps == 3 || axis.taps == 5);
   for (int64_t c = 0; c < (pairs ? 1 : axis.classes); ++c)
     for (int64_t t = c, next; t < axis.taps; t = next) {
       const int64_t left = slides ? (axis.taps - t + axis.classes - 1) / axis.classes : 1;
-      const int64_t taps = left == 6 ? 3 : left > 7 ? 4 : left;
+      const int64_t taps = taps_of_pass<T>(left);
       const int64_t index = axis.first + j * axis.stride + t * axis.dilation;
       next = t + taps * axis.classes;
       p.x = x + index * axis.x_step;
       p.weight = weight + t * lanes;
-      (pairs       ? taps == 2 ? run_pass<T, 2, 1> : run_pass<T, 3, 2>
-       : taps == 7 ? run_pass<T, 7>
-       : taps == 5 ? run_pass<T, 5>
-       : taps == 4 ? run_pass<T, 4>
-       : taps == 3 ? run_pass<T, 3>
-       : taps == 2 ? run_pass<T, 2>
-                   : run_pass<T, 1>)(m, &p, index, columns);
+      pass_of<T>(taps, pairs)(m, &p, index, columns);
     }
   if (!p.is_first) return;
   LanePlanes none = m;
@@ -158,9 +176,8 @@ void planes_columns(const LanePlanes& m, int64_t j, int64_t columns, const T* we
   planes_tile_of<T, 1, 0, true>(columns, typename CountLanes<kPlaneColumns>::Type{})(none, p);
 }
 
-// Lines of few columns, as many as their input has: it stays in registers too, and of the products
-// there are those that meet it. Tap t of a row is shifted against the sums by first + t.
-
+// Lines of few columns, as many as their input has: that stays in registers too, and of the products
+// only those that meet it are made. Tap t is shifted against the sums by first + t.
 template <typename T, int shift, int columns>
 inline __attribute__((always_inline)) void add_shifted(int64_t taps, const T* weight,
                                                        const Vec<T> (&v)[columns],

@@ -7,8 +7,9 @@
 //
 // with every x, y and w a vector of as many groups as it has lanes: products never cross lanes,
 // whatever the size of the map. Depthwise on channels_last the tensors lie so, and are read and
-// written in place. Others are turned into that layout, and padded, a piece at a time
-// (algo/lanes/groups.h).
+// written in place. Others are turned into that layout a piece at a time (algo/lanes/groups.h):
+// padded, but for the outputs of depthwise, whose taps pass over what is outside
+// (algo/lanes/planes.h).
 //
 // Complex numbers are pairs of reals: a channel is two rows, a real and an imaginary one.
 #include <cmath>
