@@ -8,6 +8,7 @@
 namespace torchconv {
 
 constexpr int64_t kChannelsAtATime = 32;
+constexpr int64_t kTapsCopied = 8;  // of a line, measured: fewer are gathered and turned instead
 
 Grid output_grid(const Problem& p) {
   Grid grid;
@@ -126,20 +127,30 @@ void pack_run(const Problem& p, const Reals& input, int64_t offset, const int64_
             run.count, channels, to, to_row);
 }
 
-// Whether positions lie far apart in memory and their taps side by side: then the patches of a line
-// are squares to be turned, rather than elements to be picked one by one.
-bool taps_lie_together(const Problem& p, const Reals& input) {
+// Whether the taps of a line lie side by side, at least so many of them.
+bool taps_lie_together(const Problem& p, const Reals& input, int64_t least) {
   const Axis& x = p.axis[p.axes - 1];
-  const int64_t step = input.stride.axis[p.axes - 1];
-  return x.kernel_size >= 3 && x.stride > 2 && step * x.dilation == 1;
+  return x.kernel_size >= least && input.stride.axis[p.axes - 1] * x.dilation == 1;
 }
 
-// One run of taps [t0, t1) of a line, of one channel.
+// Where patches go: an element of the first position and row of X, and the way to the next of each.
 template <typename T>
-void turn_run(const Problem& p, const Reals& input, int64_t offset, int64_t* tap, int64_t t0,
-              int64_t t1, const Run& run, T* to, int64_t to_row) {
+struct Place {
+  T* to;
+  int64_t position, row;
+  T* at(int64_t p, int64_t m) const { return to + p * position + m * row; }
+};
+
+// One run of taps [t0, t1) of a line, of one channel: a square that is copied, or turned where the
+// next element is the next position's.
+template <typename T>
+void square_run(const Problem& p, const Reals& input, int64_t offset, const int64_t* tap,
+                int64_t t0, int64_t t1, const Run& run, const Place<T>& place) {
   const int last = p.axes - 1;
-  if (!add_outer(p, input, tap, run, &offset)) return zero(to, to_row, t1 - t0, run.count);
+  const bool turned = place.position == 1;
+  if (!add_outer(p, input, tap, run, &offset))
+    return turned ? zero(place.to, place.row, t1 - t0, run.count)
+                  : zero(place.to, place.position, run.count, t1 - t0);
   const Axis& x = p.axis[last];
   const int64_t first = run.o[last] * x.stride - x.padding;
   // The positions that all these taps have inside; none, where one tap has none.
@@ -147,21 +158,26 @@ void turn_run(const Problem& p, const Reals& input, int64_t offset, int64_t* tap
   const Inside high = inside(x.input_size, first + t1 - 1, x.stride, run.count);
   const int64_t begin = low.begin < low.end ? low.begin : run.count, end = high.end;
   const auto tap_by_tap = [&](int64_t from, int64_t until) {
-    for (int64_t t = t0; t < t1 && from < until; ++t)
-      pack_line(input, p.padding_mode, offset, x.input_size, 1, first + from * x.stride + t,
-                x.stride, until - from, 1, to + (t - t0) * to_row + from, to_row);
+    const int64_t some = turned ? until - from : 1;  // positions that lie side by side
+    for (int64_t t = t0; t < t1; ++t)
+      for (int64_t k = from; k < until; k += some)
+        pack_line(input, p.padding_mode, offset, x.input_size, 1, first + k * x.stride + t,
+                  x.stride, some, 1, place.at(k, t - t0), place.row);
   };
   if (begin >= end) return tap_by_tap(0, run.count);
   tap_by_tap(0, begin);
   const Lines lines{input.at(offset + first + begin * x.stride + t0), end - begin, x.stride,
                     t1 - t0, 1};
-  kernels<T>().interleave(input.store, lines, Sum<T>(1), to + begin, 1, to_row);
+  if (turned)
+    kernels<T>().interleave(input.store, lines, Sum<T>(1), place.at(begin, 0), 1, place.row);
+  else
+    kernels<T>().gather(input.store, lines, place.at(begin, 0), place.position);
   tap_by_tap(end, run.count);
 }
 
 template <typename T>
-void pack_turned(const Problem& p, const Reals& input, int64_t g, int plane, int64_t m0, int64_t m1,
-                 int64_t first, int64_t count, T* to, int64_t to_row) {
+void pack_squares(const Problem& p, const Reals& input, int64_t g, int plane, int64_t m0,
+                  int64_t m1, int64_t first, int64_t count, const Place<T>& place) {
   const Grid grid = output_grid(p);
   const int last = p.axes - 1;
   const int64_t line = p.axis[last].kernel_size, lines = p.taps() / line;
@@ -173,10 +189,9 @@ void pack_turned(const Problem& p, const Reals& input, int64_t g, int plane, int
     }
     const int64_t t0 = std::max<int64_t>(m0 - l * line, 0), t1 = std::min(m1 - l * line, line);
     const int64_t offset = plane + g * input.stride.group + l / lines * input.stride.in_channel;
-    T* const rows = to + (l * line + t0 - m0) * to_row;
     for_each_run(grid, first, count, [&](const Run& run) {
-      turn_run(p, input, offset + run.n * input.stride.batch, tap, t0, t1, run, rows + run.column,
-               to_row);
+      square_run(p, input, offset + run.n * input.stride.batch, tap, t0, t1, run,
+                 Place<T>{place.at(run.column, l * line + t0 - m0), place.position, place.row});
     });
   }
 }
@@ -208,8 +223,10 @@ void pack_line(const Reals& input, PaddingMode mode, int64_t offset, int64_t siz
 template <typename T>
 void pack_patches(const Problem& p, const Reals& input, int64_t g, int plane, int64_t m0,
                   int64_t m1, int64_t first, int64_t count, T* to, int64_t to_row) {
-  if (taps_lie_together(p, input))
-    return pack_turned(p, input, g, plane, m0, m1, first, count, to, to_row);
+  // Positions far apart and taps side by side are squares to be turned, rather than elements to be
+  // picked one by one.
+  if (p.axis[p.axes - 1].stride > 2 && taps_lie_together(p, input, 3))
+    return pack_squares(p, input, g, plane, m0, m1, first, count, Place<T>{to, 1, to_row});
   const int64_t taps = p.taps();
   const Grid grid = output_grid(p);
   // Few enough channels at a time that their images stay in the caches from tap to tap.
@@ -232,6 +249,31 @@ void pack_patches(const Problem& p, const Reals& input, int64_t g, int plane, in
   }
 }
 
+template <typename T>
+void pack_positions(const Problem& p, const Reals& input, int64_t g, int plane, int64_t m0,
+                    int64_t m1, int64_t first, int64_t count, T* patches, int64_t patches_row,
+                    T* to, int64_t to_row) {
+  const Axis& x = p.axis[p.axes - 1];
+  const int64_t channel = input.stride.in_channel, step = input.stride.axis[0];
+  if (taps_lie_together(p, input, x.stride > 2 ? 3 : kTapsCopied))
+    return pack_squares(p, input, g, plane, m0, m1, first, count, Place<T>{to, to_row, 1});
+  if (!is_pointwise(p) || (step != 1 && channel != 1)) {
+    pack_patches(p, input, g, plane, m0, m1, first, count, patches, patches_row);
+    const Lines lines{patches, m1 - m0, patches_row, count, 1};
+    return kernels<T>().interleave(kOwnStore<T>, lines, Sum<T>(1), to, 1, to_row);
+  }
+  for_each_run(output_grid(p), first, count, [&](const Run& run) {
+    char* const at = input.at(plane + run.n * input.stride.batch + g * input.stride.group +
+                              m0 * channel + run.o[0] * step);
+    T* const row = to + run.column * to_row;
+    if (channel == 1)
+      kernels<T>().gather(input.store, Lines{at, run.count, step, m1 - m0, 1}, row, to_row);
+    else
+      kernels<T>().interleave(input.store, Lines{at, m1 - m0, channel, run.count, step}, Sum<T>(1),
+                              row, 1, to_row);
+  });
+}
+
 template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
                            int64_t, float*, int64_t);
 template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
@@ -244,6 +286,18 @@ template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, 
                            int64_t, uint64_t*, int64_t);
 template void pack_patches(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
                            int64_t, BFloat16*, int64_t);
+template void pack_positions(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
+                             int64_t, float*, int64_t, float*, int64_t);
+template void pack_positions(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
+                             int64_t, double*, int64_t, double*, int64_t);
+template void pack_positions(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
+                             int64_t, uint16_t*, int64_t, uint16_t*, int64_t);
+template void pack_positions(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
+                             int64_t, uint32_t*, int64_t, uint32_t*, int64_t);
+template void pack_positions(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
+                             int64_t, uint64_t*, int64_t, uint64_t*, int64_t);
+template void pack_positions(const Problem&, const Reals&, int64_t, int, int64_t, int64_t, int64_t,
+                             int64_t, BFloat16*, int64_t, BFloat16*, int64_t);
 template void pack_line(const Reals&, PaddingMode, int64_t, int64_t, int64_t, int64_t, int64_t,
                         int64_t, int64_t, float*, int64_t);
 template void pack_line(const Reals&, PaddingMode, int64_t, int64_t, int64_t, int64_t, int64_t,

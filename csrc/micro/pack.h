@@ -5,6 +5,8 @@
 // imaginary plane one element further.
 #pragma once
 
+#include <type_traits>
+
 #include "core/fold.h"
 #include "core/problem.h"
 #include "micro/kernels.h"
@@ -68,6 +70,14 @@ void for_each_run(const Grid& grid, int64_t first, int64_t count, const F& f) {
   }
 }
 
+// Memory of the kernels' own type.
+template <typename T>
+constexpr Store kOwnStore = std::is_same_v<T, float>    ? Store::f32
+                            : std::is_same_v<T, double> ? Store::f64
+                            : sizeof(T) == 2            ? Store::i16
+                            : sizeof(T) == 4            ? Store::i32
+                                                        : Store::i64;
+
 // One tensor, seen as reals of one stored type.
 struct Reals {
   char* data;
@@ -124,5 +134,19 @@ void pack_line(const Reals& input, PaddingMode mode, int64_t offset, int64_t siz
 template <typename T>
 void pack_patches(const Problem& problem, const Reals& input, int64_t g, int plane, int64_t m0,
                   int64_t m1, int64_t first, int64_t count, T* to, int64_t to_row);
+
+// Whether the patches of a simplified problem are the elements of the input, a channel each.
+inline bool is_pointwise(const Problem& p) {
+  const Axis& x = p.axis[0];
+  return p.axes == 1 && x.kernel_size == 1 && x.stride == 1 && x.padding == 0 &&
+         x.input_size == x.output_size;
+}
+
+// The same patches with positions as rows, to[(position - first) * to_row + m - m0]. They may go by
+// way of `patches`, [m1 - m0][patches_row].
+template <typename T>
+void pack_positions(const Problem& problem, const Reals& input, int64_t g, int plane, int64_t m0,
+                    int64_t m1, int64_t first, int64_t count, T* patches, int64_t patches_row,
+                    T* to, int64_t to_row);
 
 }  // namespace torchconv

@@ -24,6 +24,7 @@ constexpr int64_t kFewForDots = 12;
 constexpr int64_t kFewForTiles = 24;
 constexpr int64_t kFewBytes = 16 << 10;  // of a chunk of X^T: half of an L1 cache
 constexpr int64_t kLeastDepth = 256;     // of a chunk
+constexpr int64_t kRowsBytes = 1 << 20;  // of sums and of a strip of W
 constexpr int64_t kDepthAtATime = 16;    // columns of W that a strip is made of
 constexpr int64_t kAliasedBytes = 4096;  // columns so far apart share a set of the L1 cache
 
@@ -41,7 +42,10 @@ struct FewPlan {
     positions = p.batch * p.output_positions();
     const int64_t most = std::max(kFewBytes / (positions * int64_t(sizeof(T))), kLeastDepth);
     chunk = round_up(ceil_div(depth, std::max<int64_t>(ceil_div(depth, most), 1)), kernel.lanes);
-    rows_per_block = round_up(ceil_div(rows, ceil_div(workers, p.groups)), 64 / int64_t(sizeof(T)));
+    const int64_t line = 64 / int64_t(sizeof(T));
+    const int64_t most_rows = kRowsBytes / ((positions + kDepthAtATime) * int64_t(sizeof(T)));
+    const int64_t blocks = std::max(ceil_div(workers, p.groups), ceil_div(rows, most_rows));
+    rows_per_block = round_up(ceil_div(rows, blocks), line);
     row_blocks = ceil_div(rows, rows_per_block);
     width = std::min<int64_t>(positions, kernel.rows);
   }

@@ -1,13 +1,14 @@
 // gemm, forward: Y[co, (n,o)] = sum over m of W[co, m] * X[m, (n,o)], m = (ci, t).
 //
 // A task computes a block of Y, some channels by some positions, and walks the depth m in chunks.
-// Of each chunk it packs its piece of X and of W, both small enough to stay in L2; then a strip of
-// X, as wide as a tile, stays in L1 while the panels of W stream past it:
+// Of each chunk it packs its piece of X, and some rows of W at a time, both small enough to stay in
+// L2; then a strip of X, as wide as a tile, stays in L1 while the panels of W stream past it:
 //
-//     for each chunk of the depth:  pack W (panels), pack X
-//       for each strip of X:                             L1
-//         for each panel of W:                           L2
-//           tile: C += panel * strip                     registers
+//     for each chunk of the depth:  pack X
+//       for some rows of W:         pack W (panels)
+//         for each strip of X:                           L1
+//           for each panel of W:                         L2
+//             tile: C += panel * strip                   registers
 //
 // Where the output's layout allows, C is the output itself.
 #include "algo/gemm/parts.h"
@@ -16,6 +17,7 @@ namespace torchconv::gemm_detail {
 namespace {
 
 constexpr int64_t kSumsBytes = 768 << 10;  // of Y
+constexpr int64_t kDepthAtATime = 16;      // of W: lines that are read side by side
 constexpr int64_t kLeastShallow = 16;      // vectors of a row of X, where all rows are kept in L1
 // Rows of X in place lie in_channel apart. Where that is a multiple of so many bytes they share a few
 // sets of the caches (64 sets of 64 bytes), and a strip of them does not stay.
@@ -25,9 +27,9 @@ constexpr int64_t kAliasedBytes = 1 << 10;
 template <typename T>
 struct ForwardPlan {
   int workers;
-  int64_t planes, rows, depth, chunk;  // rows of one group, planes counted
-  int64_t rows_per_block, row_blocks;
-  int64_t positions, columns, column_blocks;  // columns of a block
+  int64_t planes, rows, depth, chunk;               // rows of one group, planes counted
+  int64_t rows_per_block, row_blocks, packed_rows;  // of a block, blocks, and packed at a time
+  int64_t positions, columns, column_blocks;        // columns of a block
 
   ForwardPlan(const Problem& p, int threads) {
     const Kernels<T>& kernel = kernels<T>();
@@ -44,11 +46,11 @@ struct ForwardPlan {
     if (in_strip >= kLeastShallow * kernel.lanes) most_columns = std::min(most_columns, in_strip);
     column_blocks = ceil_div(positions, round_down(most_columns, kernel.lanes));
     cut_columns(kernel.lanes);
-    const int64_t most_rows =
-        std::min(kBlockBytes / chunk_bytes, kSumsBytes / (columns * int64_t(sizeof(Sum<T>))));
+    const int64_t most_rows = kSumsBytes / (columns * int64_t(sizeof(Sum<T>)));
     row_blocks = ceil_div(rows, round_down(most_rows, kernel.rows));
+    const int64_t tasks = workers > 1 ? 2 * workers : 1;
     // Too few tasks: halve what costs less to pack twice.
-    while (p.groups * row_blocks * column_blocks < workers) {
+    while (p.groups * row_blocks * column_blocks < tasks) {
       if (rows / row_blocks < kernel.rows && positions / column_blocks < kernel.lanes) break;
       if (positions * row_blocks <= rows * column_blocks && rows / row_blocks >= kernel.rows)
         row_blocks *= 2;
@@ -58,6 +60,8 @@ struct ForwardPlan {
     cut_columns(kernel.lanes);
     rows_per_block = round_up(ceil_div(rows, row_blocks), kernel.rows);
     row_blocks = ceil_div(rows, rows_per_block);
+    const int64_t pieces = ceil_div(rows_per_block * chunk_bytes, kBlockBytes);
+    packed_rows = round_up(ceil_div(rows_per_block, pieces), kernel.rows);
   }
 
   void cut_columns(int64_t lanes) {
@@ -69,12 +73,12 @@ struct ForwardPlan {
 template <typename T>
 struct Worker {
   T* patches;     // [chunk][columns] of X
-  T* panels;      // [rows_per_block / rows][chunk][rows] of W
+  T* panels;      // [packed_rows / rows][chunk][rows] of W
   Sum<T>* sums;   // [rows_per_block][columns] of Y
   Sum<T>* start;  // [rows_per_block]: where the sums begin
   Worker(const ForwardPlan<T>& plan, Arena* arena) {
     patches = arena->take<T>(plan.chunk * plan.columns);
-    panels = arena->take<T>(plan.rows_per_block * plan.chunk);
+    panels = arena->take<T>(plan.packed_rows * plan.chunk);
     sums = arena->take<Sum<T>>(plan.rows_per_block * plan.columns);
     start = arena->take<Sum<T>>(plan.rows_per_block);
   }
@@ -86,28 +90,31 @@ struct Worker {
 //     yr = wr xr - wi xi,    yi = wi xr + wr xi
 //
 // Where rows lie closer in memory than channels of the depth do (by input), all panels take their
-// piece of a run before the next run is read; else panel after panel.
+// piece of a few steps of the depth before the next is read; else panel after panel.
 template <typename T>
 void pack_panels(const Problem& p, const Reals& weight, int64_t g, int64_t r0, int64_t rows,
                  int64_t k0, int64_t k1, T* to) {
   const int64_t tile = kernels<T>().rows, planes = weight.planes, row = weight.stride.out_channel;
   const Grid grid = weight_grid(p, weight.stride);
   const int64_t channel = g * weight.stride.group + r0 / planes * row;
-  const int64_t together = row < weight.stride.in_channel ? rows : tile;
+  const bool across = row < weight.stride.in_channel;
+  const int64_t together = across ? rows : tile;
+  const int64_t most = across && grid.axes == 1 ? kDepthAtATime : k1 - k0;
   for (int64_t begin = 0; begin < rows; begin += together)
-    for_each_run(grid, k0, k1 - k0, [&](const Run& run) {  // the "image" of a run is its plane
-      const int64_t offset = channel + grid.offset(run);
-      for (int64_t r = begin; r < begin + together && r < rows; r += tile) {
-        const int64_t count = std::min(tile, rows - r);
-        T* const panel = to + r * (k1 - k0) + run.column * count;
-        for (int64_t q = 0; q < planes; ++q) {
-          const Lines lines{weight.at(offset + r / planes * row + (q ^ run.n)), count / planes, row,
-                            run.count, grid.stride[grid.axes - 1]};
-          const Sum<T> sign = q == 0 && run.n == 1 ? -1 : 1;
-          kernels<T>().interleave(weight.store, lines, sign, panel + q, planes, count);
+    for (int64_t k = k0; k < k1; k += most)
+      for_each_run(grid, k, std::min(most, k1 - k), [&](const Run& run) {
+        const int64_t offset = channel + grid.offset(run);
+        for (int64_t r = begin; r < begin + together && r < rows; r += tile) {
+          const int64_t count = std::min(tile, rows - r);
+          T* const panel = to + r * (k1 - k0) + (k - k0 + run.column) * count;
+          for (int64_t q = 0; q < planes; ++q) {  // the "image" of a run is its plane
+            const Lines lines{weight.at(offset + r / planes * row + (q ^ run.n)), count / planes,
+                              row, run.count, grid.stride[grid.axes - 1]};
+            const Sum<T> sign = q == 0 && run.n == 1 ? -1 : 1;
+            kernels<T>().interleave(weight.store, lines, sign, panel + q, planes, count);
+          }
         }
-      }
-    });
+      });
 }
 
 // The forward problem's tensors and plan, as the tasks see them.
@@ -221,10 +228,13 @@ struct Forward {
       const int64_t k1 = std::min(plan.depth, k0 + plan.chunk);
       const T* x = input_in_place(b, k0);
       if (!x) pack_input(b, k0, k1, worker.patches);
-      pack_panels(p, weight, b.g, b.r0, b.rows, k0, k1, worker.panels);
-      multiply<T>(b.rows, b.count, k1 - k0, worker.panels, x ? x : worker.patches,
-                  x ? input.stride.in_channel : plan.columns, sums, sums_row, worker.start,
-                  k0 > 0 || (direct && operands.accumulate));
+      for (int64_t r = 0; r < b.rows; r += plan.packed_rows) {
+        const int64_t rows = std::min(plan.packed_rows, b.rows - r);
+        pack_panels(p, weight, b.g, b.r0 + r, rows, k0, k1, worker.panels);
+        multiply<T>(rows, b.count, k1 - k0, worker.panels, x ? x : worker.patches,
+                    x ? input.stride.in_channel : plan.columns, sums + r * sums_row, sums_row,
+                    worker.start + r, k0 > 0 || (direct && operands.accumulate));
+      }
       k0 = k1;
     } while (k0 < plan.depth);
     if (!direct) store(b, worker.sums);

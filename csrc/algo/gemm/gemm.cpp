@@ -106,10 +106,11 @@ double cost(const Problem& problem) {
   }
   const double weights =
       double(p.out_channels) * double(p.in_channels_per_group()) * double(p.taps()) * planes;
+  const double groups = p.groups > 1 ? double(p.groups) : 0;
   if (leaves_weight(p))
-    return 1e-6 + made / (products * 4e9) + carried / 1e9 +
+    return 1e-6 + 1e-6 * groups + made / (products * 4e9) + carried / 1e9 +
            weights * double(element_bytes(p.dtype)) / 40e9;
-  const double pieces = p.groups > 1 ? double(p.groups) * double(p.batch) : 0;
+  const double pieces = groups * double(p.batch);
   return 1e-6 + 3e-6 * pieces + made * filled * planes * planes / (products * 6e9) +
          carried / (adds ? 8e9 : 3e9) + lines * (adds ? 1e-8 : 4e-9) + weights / 4e9 + turned;
 }

@@ -1,8 +1,6 @@
 // What the parts of gemm share, and what they offer to gemm.cpp.
 #pragma once
 
-#include <type_traits>
-
 #include "core/relabel.h"
 #include "micro/pack.h"
 #include "micro/tasks.h"
@@ -12,14 +10,6 @@ namespace torchconv::gemm_detail {
 constexpr int64_t kStripBytes = 36 << 10;   // of B: most of an L1 cache of 32 to 48 kB
 constexpr int64_t kBlockBytes = 256 << 10;  // of A, and of B: together most of an L2 cache
 constexpr int64_t kMostColumns = 512;       // of a block, so that shallow ones leave room for rows
-
-// Memory of the kernels' own type.
-template <typename T>
-constexpr Store kOwnStore = std::is_same_v<T, float>    ? Store::f32
-                            : std::is_same_v<T, double> ? Store::f64
-                            : sizeof(T) == 2            ? Store::i16
-                            : sizeof(T) == 4            ? Store::i32
-                                                        : Store::i64;
 
 // The depth is walked in chunks as long as a strip of B allows, and about equal.
 template <typename T>
@@ -83,37 +73,6 @@ template <typename T>
 void run_forward(Problem problem, Operands operands, const Context& context);
 template <typename T>
 int64_t forward_scratch(const Problem& problem, int threads);
-
-// Whether the patches of a simplified problem are elements of the input, one channel each.
-inline bool is_pointwise(const Problem& p) {
-  const Axis& x = p.axis[0];
-  return p.axes == 1 && x.kernel_size == 1 && x.stride == 1 && x.padding == 0 &&
-         x.input_size == x.output_size;
-}
-
-// The patches of pack_patches, turned: to[(position - first) * to_row + m - m0]. They go by way of
-// `patches`, [m1 - m0][patches_row], where they are not the input itself.
-template <typename T>
-void pack_positions(const Problem& p, const Reals& input, int64_t g, int plane, int64_t m0,
-                    int64_t m1, int64_t first, int64_t count, T* patches, int64_t patches_row,
-                    T* to, int64_t to_row) {
-  const int64_t channel = input.stride.in_channel, step = input.stride.axis[0];
-  if (!is_pointwise(p) || (step != 1 && channel != 1)) {
-    pack_patches(p, input, g, plane, m0, m1, first, count, patches, patches_row);
-    const Lines lines{patches, m1 - m0, patches_row, count, 1};
-    return kernels<T>().interleave(kOwnStore<T>, lines, Sum<T>(1), to, 1, to_row);
-  }
-  for_each_run(output_grid(p), first, count, [&](const Run& run) {
-    char* const at = input.at(plane + run.n * input.stride.batch + g * input.stride.group +
-                              m0 * channel + run.o[0] * step);
-    T* const row = to + run.column * to_row;
-    if (channel == 1)
-      kernels<T>().gather(input.store, Lines{at, run.count, step, m1 - m0, 1}, row, to_row);
-    else
-      kernels<T>().interleave(input.store, Lines{at, m1 - m0, channel, run.count, step}, Sum<T>(1),
-                              row, 1, to_row);
-  });
-}
 
 // Problems by weight with at least one position and one weight.
 template <typename T>

@@ -1,12 +1,13 @@
 // gemm, by weight: W[co, m] = sum over (n,o) of Y[co, (n,o)] * X[m, (n,o)], m = (ci, t).
 //
-// The depth of this product is the positions, along which the gather's rows run: the rows of Y are
-// turned into panels as they are read, those of X, gathered first, into rows of m.
+// The depth of this product is the positions, along which the gather's rows run: those of X, gathered
+// first, are turned into rows of m, then some rows of Y at a time into panels as they are read.
 #include "algo/gemm/parts.h"
 
 namespace torchconv::gemm_detail {
 namespace {
 
+constexpr int64_t kSumsBytes = 768 << 10;   // of a block of W
 constexpr int64_t kPartialBytes = 1 << 20;  // of sums kept apart for a split reduction
 constexpr int64_t kTasksWanted = 16;
 constexpr int64_t kLeastBlock = 64;     // rows or columns of W that are still worth halving
@@ -20,8 +21,9 @@ constexpr int64_t kLeastChunk = 96;     // where positions are fewer, blocks of 
 template <typename T>
 struct WeightPlan {
   int workers;
-  int64_t planes, rows, columns;  // of one group's W, planes counted
-  int64_t rows_per_block, row_blocks, m_per_block, m_blocks, block_row;
+  int64_t planes, rows, columns;                    // of one group's W, planes counted
+  int64_t rows_per_block, row_blocks, packed_rows;  // of a block, blocks, and packed at a time
+  int64_t m_per_block, m_blocks, block_row;
   int64_t positions, chunk, chunk_row, chunks, splits;
 
   WeightPlan(const Problem& p, int threads) {
@@ -39,8 +41,9 @@ struct WeightPlan {
     chunks = ceil_div(positions, chunk);
     chunk_row = chunk + kernel.lanes;  // no power of two, or all rows share a set of the cache
     const int64_t most = kBlockBytes / (std::max(chunk, kLeastChunk) * int64_t(sizeof(T)));
-    row_blocks = ceil_div(rows, round_down(most, 2 * kernel.rows));
     m_blocks = ceil_div(columns, round_down(most, 2 * kernel.lanes));
+    const int64_t most_rows = kSumsBytes / (ceil_div(columns, m_blocks) * int64_t(sizeof(Sum<T>)));
+    row_blocks = ceil_div(rows, round_down(most_rows, 2 * kernel.rows));
     const int64_t room = kPartialBytes / (p.groups * rows * columns * int64_t(sizeof(Sum<T>)));
     splits = std::min({ceil_div(kTasksWanted, p.groups * row_blocks * m_blocks), chunks,
                        std::max<int64_t>(room, 1)});
@@ -53,6 +56,7 @@ struct WeightPlan {
     }
     rows_per_block = round_up(ceil_div(rows, row_blocks), 2 * kernel.rows);
     row_blocks = ceil_div(rows, rows_per_block);
+    packed_rows = std::min(rows_per_block, round_down(most, 2 * kernel.rows));
     // Whole vectors, so that all blocks but the last may be made where they are stored.
     m_per_block = round_up(ceil_div(m, m_blocks), kernel.lanes);
     m_blocks = ceil_div(m, m_per_block);
@@ -65,12 +69,12 @@ template <typename T>
 struct WeightWorker {
   T* patches;    // [m_per_block][chunk_row] of X, as gathered
   T* turned;     // [chunk][block_row] of X
-  T* panels;     // [rows_per_block / tile][chunk][tile] of Y
+  T* panels;     // [packed_rows / tile][chunk][tile] of Y
   Sum<T>* sums;  // [rows_per_block][block_row] of W
   WeightWorker(const WeightPlan<T>& plan, Arena* arena) {
     patches = arena->take<T>(plan.m_per_block * plan.chunk_row);
     turned = arena->take<T>(plan.chunk * plan.block_row);
-    panels = arena->take<T>(plan.rows_per_block * plan.chunk);
+    panels = arena->take<T>(plan.packed_rows * plan.chunk);
     sums = arena->take<Sum<T>>(plan.splits == 1 ? plan.block_elements() : 0);
   }
 };
@@ -143,9 +147,13 @@ struct ByWeight {
     for (int64_t c = begin; c < end; ++c) {
       const int64_t first = c * plan.chunk, count = std::min(plan.chunk, plan.positions - first);
       pack_inputs(b, first, count, worker);
-      pack_outputs(b, first, count, worker.panels);
-      multiply<T>(b.r1 - b.r0, (b.m1 - b.m0) * plan.planes, count, worker.panels, worker.turned,
-                  plan.block_row, sums, row, nullptr, c > begin);
+      for (Block piece = b; piece.r0 < b.r1; piece.r0 = piece.r1) {
+        piece.r1 = std::min(piece.r0 + plan.packed_rows, b.r1);
+        pack_outputs(piece, first, count, worker.panels);
+        multiply<T>(piece.r1 - piece.r0, (b.m1 - b.m0) * plan.planes, count, worker.panels,
+                    worker.turned, plan.block_row, sums + (piece.r0 - b.r0) * row, row, nullptr,
+                    c > begin);
+      }
     }
   }
 
