@@ -23,12 +23,12 @@ constexpr int64_t kShortLine = 16;     // makes a gather dear
 template <typename T>
 struct InputWorker {
   T* outputs;      // [chunk][columns] of Y
-  T* panels;       // [rows / tile][chunk][tile] of W
+  T* panels;       // [packed_rows / tile][chunk][tile] of W
   Sum<T>* sums;    // [rows][columns] of G
   Sum<T>* result;  // [image][channel][plane][slot][u]... of X
   InputWorker(const InputPlan<T>& plan, Arena* arena) {
     outputs = arena->take<T>(plan.chunk * plan.columns);
-    panels = arena->take<T>(plan.rows * plan.chunk);
+    panels = arena->take<T>(plan.packed_rows * plan.chunk);
     sums = arena->take<Sum<T>>(plan.rows * plan.columns);
     result = arena->take<Sum<T>>(plan.images * plan.channels * plan.planes * plan.image);
   }
@@ -217,13 +217,17 @@ struct ByInput {
     for (int64_t m0 = b.c0 * plan.taps; m0 < m_end; m0 += m_step)
       for (int64_t j = 0; j < b.count; j += plan.columns) {
         const int64_t m1 = std::min(m_end, m0 + m_step), first = b.first + j;
-        const int64_t rows = (m1 - m0) * plan.planes, count = std::min(plan.columns, b.count - j);
+        const int64_t count = std::min(plan.columns, b.count - j);
         for (int64_t k0 = 0; k0 < plan.depth; k0 += plan.chunk) {
           const int64_t k1 = std::min(plan.depth, k0 + plan.chunk);
           pack_outputs(b, k0, k1, first, count, worker.outputs);
-          pack_weights(b, m0, m1, k0, k1, worker.panels);
-          multiply<T>(rows, count, k1 - k0, worker.panels, worker.outputs, plan.columns,
-                      worker.sums, plan.columns, nullptr, k0 > 0);
+          for (int64_t m = m0, end; m < m1; m = end) {
+            end = std::min(m1, m + plan.packed_rows / plan.planes);
+            Sum<T>* const sums = worker.sums + (m - m0) * plan.planes * plan.columns;
+            pack_weights(b, m, end, k0, k1, worker.panels);
+            multiply<T>((end - m) * plan.planes, count, k1 - k0, worker.panels, worker.outputs,
+                        plan.columns, sums, plan.columns, nullptr, k0 > 0);
+          }
         }
         add(b, m0, m1, first, count, worker.sums, worker.result);
       }

@@ -5,8 +5,9 @@
 
 namespace torchconv::gemm_detail {
 
-constexpr int64_t kResultBytes = 512 << 10;  // of X, a block
-constexpr int64_t kRowsWanted = 256;         // of G, which share a piece of Y
+constexpr int64_t kResultBytes = 512 << 10;   // of X, a block
+constexpr int64_t kRowsWanted = 256;          // of G, which share a piece of Y
+constexpr int64_t kProductBytes = 512 << 10;  // of G, a piece
 constexpr int64_t kLeastRows = 64;
 constexpr int64_t kTasksWanted = 16;
 constexpr int64_t kLeastPositions = 96;  // of a band
@@ -47,6 +48,7 @@ struct InputPlan {
   int64_t channels, channel_blocks, images, image_blocks, band, bands;  // of a block, and blocks
   int64_t inner[kMaxAxes], image;    // elements of one step along an axis of slots; of all of them
   int64_t positions, columns, rows;  // of G: of a block, and of a piece of it
+  int64_t packed_rows;               // of W at a time
 
   InputPlan(const Problem& p, int threads) {
     const int64_t lanes = kernels<T>().lanes, tile_rows = kernels<T>().rows;
@@ -102,8 +104,12 @@ struct InputPlan {
     const int64_t most_columns =
         round_down(std::min(kBlockBytes / (chunk * int64_t(sizeof(T))), kMostColumns), lanes);
     columns = round_up(ceil_div(positions, ceil_div(positions, most_columns)), lanes);
-    const int64_t most_rows = kBlockBytes / (std::max(chunk, columns) * int64_t(sizeof(T)));
-    rows = std::min(channels * taps * planes, round_down(most_rows, planes * tile_rows));
+    const auto fit = [&](int64_t all_bytes, int64_t row_bytes) {
+      return std::min(channels * taps * planes,
+                      round_down(all_bytes / row_bytes, planes * tile_rows));
+    };
+    rows = fit(kProductBytes, columns * int64_t(sizeof(Sum<T>)));
+    packed_rows = std::min(rows, fit(kBlockBytes, chunk * int64_t(sizeof(T))));
   }
   int64_t tasks(const Problem& p) const { return p.groups * channel_blocks * image_blocks * bands; }
 };
