@@ -29,7 +29,10 @@ LINES += [
 # Every path of the algorithms, in a third of the time that all dtypes take.
 FEW_LINES = [text for text in LINES if " float32 " in text or " complex64 " in text]
 
-pytestmark = pytest.mark.skipif(not shutil.which(COMPILER), reason=f"no compiler {COMPILER}")
+pytestmark = [
+    pytest.mark.skipif(not shutil.which(COMPILER), reason=f"no compiler {COMPILER}"),
+    pytest.mark.xdist_group("core"),
+]
 
 
 def build(csrc: Path, folder: Path, flags: list[str], known: dict[str, Path]) -> Path:

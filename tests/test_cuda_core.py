@@ -38,7 +38,10 @@ MOST_WORK = 1e5
 # What gemm multiplies; it refuses no problem of the table in these.
 MULTIPLIED = ("float32", "float64", "bfloat16", "float16")
 
-pytestmark = pytest.mark.skipif(not shutil.which(COMPILER[0]), reason=f"no compiler {COMPILER[0]}")
+pytestmark = [
+    pytest.mark.skipif(not shutil.which(COMPILER[0]), reason=f"no compiler {COMPILER[0]}"),
+    pytest.mark.xdist_group("cuda_core"),
+]
 
 
 def work(problem: str) -> float:

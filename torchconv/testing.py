@@ -121,8 +121,8 @@ def error_bound(line: str, tensors: Mapping[str, Tensor], algorithm: str = "refe
     """How far, in float64, each element of a result may lie from the exact one.
 
     A sum of n products in a dtype of precision eps is off by at most n * eps * sum |x| |w|,
-    whatever its order, and its rounding to the result's dtype by another eps. An algorithm that is
-    not exact adds its error factor times eps times the largest of these sums in the same channel.
+    whatever its order, and its rounding to the result's dtype by another eps, or, below the least
+    normal number, by the step from one number to the next. An algorithm that is not exact adds its error factor times eps times the largest of these sums in the same channel.
 
     Source: Higham, Accuracy and Stability of Numerical Algorithms, section 3.1.
     """
@@ -138,7 +138,8 @@ def error_bound(line: str, tensors: Mapping[str, Tensor], algorithm: str = "refe
     )
     # A complex product is four real ones and two sums.
     eps = torch.finfo(accumulate).eps * (4 if dtype.is_complex else 1)
-    bound = (terms * eps + torch.finfo(dtype).eps) * magnitude
+    stored = torch.finfo(dtype)
+    bound = (terms * eps + stored.eps) * magnitude + stored.smallest_normal * stored.eps
     if not is_exact(algorithm, problem["device"]) and bound.numel() > 0:
         largest = magnitude.flatten(2).amax(2).reshape(*bound.shape[:2], *[1] * (bound.dim() - 2))
         bound = bound + _C.error_factor(algorithm, problem["device"]) * eps * largest
