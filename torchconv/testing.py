@@ -122,7 +122,8 @@ def error_bound(line: str, tensors: Mapping[str, Tensor], algorithm: str = "refe
 
     A sum of n products in a dtype of precision eps is off by at most n * eps * sum |x| |w|,
     whatever its order, and its rounding to the result's dtype by another eps, or, below the least
-    normal number, by the step from one number to the next. An algorithm that is not exact adds its error factor times eps times the largest of these sums in the same channel.
+    normal number, by the step from one number to the next. An algorithm that is not exact adds its
+    error factor times eps times the largest of these sums in the same channel.
 
     Source: Higham, Accuracy and Stability of Numerical Algorithms, section 3.1.
     """

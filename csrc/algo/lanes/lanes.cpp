@@ -90,6 +90,8 @@ double turning(const Problem& p) {
   return (panels <= 32 << 10 ? 1.3e-9 : 1.6e-9) * (p.dtype == DType::float64 ? 1.6 : 1);
 }
 
+constexpr int64_t kOnePass = 9;  // taps of a line, or about so many: more take several passes
+
 // Seconds of a forward problem, or of a weight gradient: products, and both tensors read or turned
 // once. Planes make more products a second than tiles, and few in the padding.
 double seconds(const Problem& p) {
@@ -101,7 +103,8 @@ double seconds(const Problem& p) {
   const double streamed = p.result == Result::weight ? 1 : 1 + (rows - 1) / 48;
   const bool bare = is_bare(p);
   const double products = p.multiply_adds() * planes * planes * streamed / (filled * lanes);
-  return 1e-6 + products * (bare ? 1.5e-10 * seen(p) : 2.5e-10) +
+  const double plane_product = p.axis[p.axes - 1].kernel_size > kOnePass ? 2.3e-10 : 1.5e-10;
+  return 1e-6 + products * (bare ? plane_product * seen(p) : 2.5e-10) +
          vectors(p) * (lies_as_lanes(p) ? 5e-10
                        : bare           ? turning(p)
                                         : 2.5e-9);
