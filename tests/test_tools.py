@@ -302,7 +302,8 @@ def test_calls_allocate_what_plans_state(threads):
     for use in measured:
         # A tiny need is met from the stack.
         assert use.measured_bytes in (use.planned_bytes, 0), use
-        assert use.measured_bytes <= threads * 2**21, use
+        shared = 0 if testing.is_exact(use.algorithm) else 2**23  # transformed weights
+        assert use.measured_bytes <= threads * 2**21 + shared, use
 
 
 def test_growth_is_measured_kept_and_drawn(tmp_path, monkeypatch, capsys):
