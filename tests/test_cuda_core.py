@@ -104,7 +104,7 @@ def link(objects: list[Path], program: Path) -> Path:
 @pytest.fixture(scope="module")
 def host(tmp_path_factory) -> list[Path]:
     """What is no kernel: the core, the planner, the CPU's reference and the driver."""
-    sources = [*sorted(CSRC.glob("core/*.cpp")), CSRC / "plan" / "planner.cpp"]
+    sources = [*sorted(CSRC.glob("core/*.cpp")), *sorted(CSRC.glob("plan/*.cpp"))]
     sources += [CSRC / "algo" / "reference.cpp", ROOT / "tests" / "core" / "driver.cpp"]
     folder = tmp_path_factory.mktemp("host")
     return compile_all(folder, [(source, HOST) for source in sources], CSRC)
