@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -76,12 +77,14 @@ class Pace:
 def cpu_model() -> str:
     """The processor's name, with its family and model where the system tells them."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            # One processor is enough: there may be hundreds, and this is read at every import.
+            lines = [*itertools.takewhile(str.strip, file)]
     except OSError:
         return platform.processor() or platform.machine()
-    fields = dict(line.split("\t: ", 1) for line in lines if "\t: " in line)
+    fields = dict(line.strip().split("\t: ", 1) for line in lines if "\t: " in line)
     family = " ".join(f"{key} {fields[key]}" for key in ("cpu family", "model") if key in fields)
-    return f"{fields.get('model name', platform.machine()).strip()} ({family})"
+    return f"{fields.get('model name', platform.machine())} ({family})"
 
 
 def file() -> Path | None:

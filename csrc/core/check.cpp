@@ -293,4 +293,27 @@ View bias_view(const Problem& p, void* data, int64_t stride) {
   return v;
 }
 
+Operands contiguous_operands(const Problem& p, void* input, void* weight, void* output,
+                             void* bias) {
+  int64_t strides[kMaxAxes + 2];
+  const auto contiguous = [&](int64_t channels, int64_t Axis::* size, bool channels_last) {
+    int64_t step = channels_last ? channels : 1;
+    for (int a = p.axes - 1; a >= 0; --a) {
+      strides[a + 2] = step;
+      step *= p.axis[a].*size;
+    }
+    strides[1] = channels_last ? 1 : step;
+    strides[0] = channels_last ? step : step * channels;
+    return strides;
+  };
+  Operands o;
+  o.input = input_view(p, input, contiguous(p.in_channels, &Axis::input_size, p.channels_last));
+  o.weight =
+      weight_view(p, weight, contiguous(p.in_channels_per_group(), &Axis::kernel_size, false));
+  o.output =
+      output_view(p, output, contiguous(p.out_channels, &Axis::output_size, p.channels_last));
+  if (p.bias) o.bias = bias_view(p, bias, 1);
+  return o;
+}
+
 }  // namespace torchconv

@@ -51,4 +51,8 @@ View output_view(const Problem& problem, void* data, const int64_t* strides);
 View weight_view(const Problem& problem, void* data, const int64_t* strides);
 View bias_view(const Problem& problem, void* data, int64_t stride);
 
+// All of them, of tensors that lie contiguous, or, where the problem says so, channels last.
+Operands contiguous_operands(const Problem& problem, void* input, void* weight, void* output,
+                             void* bias);
+
 }  // namespace torchconv

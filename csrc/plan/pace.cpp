@@ -1,7 +1,6 @@
 #include "plan/pace.h"
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -15,13 +14,12 @@ namespace torchconv {
 namespace {
 
 constexpr int kResults = 3;
-constexpr int kMostAlgorithms = 32;
 constexpr int64_t kAlignment = 64;
 
 struct Factors {
-  std::array<std::atomic<double>, kMostAlgorithms * kResults> of;
+  std::vector<std::atomic<double>> of;
   std::atomic<unsigned> version{0};
-  Factors() {
+  Factors() : of(algorithms(Device::cpu).size() * kResults) {
     for (std::atomic<double>& factor : of) factor = 1;
   }
 };
@@ -29,6 +27,14 @@ struct Factors {
 Factors& factors() {
   static Factors all;
   return all;
+}
+
+// Null for an algorithm that is not of the CPU.
+std::atomic<double>* factor_of(const Algorithm& algorithm, Result result) {
+  const std::vector<const Algorithm*>& list = algorithms(Device::cpu);
+  const auto place = std::find(list.begin(), list.end(), &algorithm);
+  if (place == list.end()) return nullptr;
+  return &factors().of[size_t(place - list.begin()) * kResults + size_t(result)];
 }
 
 // Memory for a tensor, or for scratch, aligned as Context asks.
@@ -47,18 +53,6 @@ Memory filled(const Problem& p, int64_t elements) {
   return memory;
 }
 
-std::vector<int64_t> contiguous(const Problem& p, int64_t channels, int64_t Axis::* size) {
-  std::vector<int64_t> strides(size_t(p.axes + 2));
-  int64_t step = 1;
-  for (int a = p.axes - 1; a >= 0; --a) {
-    strides[size_t(a + 2)] = step;
-    step *= p.axis[a].*size;
-  }
-  strides[1] = step;
-  strides[0] = step * channels;
-  return strides;
-}
-
 }  // namespace
 
 double measured_seconds(const Algorithm& algorithm, const Problem& p, int repetitions) {
@@ -66,14 +60,8 @@ double measured_seconds(const Algorithm& algorithm, const Problem& p, int repeti
   Memory weight = filled(p, p.out_channels * p.in_channels_per_group() * p.taps());
   Memory output = filled(p, p.batch * p.out_channels * p.output_positions());
   Memory bias = filled(p, p.out_channels);
-  Operands operands;
-  operands.input =
-      input_view(p, input.data(), contiguous(p, p.in_channels, &Axis::input_size).data());
-  operands.weight = weight_view(
-      p, weight.data(), contiguous(p, p.in_channels_per_group(), &Axis::kernel_size).data());
-  operands.output =
-      output_view(p, output.data(), contiguous(p, p.out_channels, &Axis::output_size).data());
-  if (p.bias) operands.bias = bias_view(p, bias.data(), 1);
+  const Operands operands =
+      contiguous_operands(p, input.data(), weight.data(), output.data(), bias.data());
   Memory scratch(algorithm.scratch_bytes(p, 1));
   Context context;
   context.scratch = scratch.data();
@@ -87,20 +75,17 @@ double measured_seconds(const Algorithm& algorithm, const Problem& p, int repeti
   return fastest_s;
 }
 
-double pace(int algorithm, Result result) {
-  return factors().of[size_t(algorithm * kResults + int(result))];
+double pace(const Algorithm& algorithm, Result result) {
+  const std::atomic<double>* const factor = factor_of(algorithm, result);
+  return factor ? factor->load() : 1;
 }
 
-bool set_pace(const std::string& name, Result result, double factor) {
-  const std::vector<const Algorithm*>& list = algorithms(Device::cpu);
-  if (!(factor > 0) || !std::isfinite(factor)) return false;
-  for (size_t i = 0; i < std::min<size_t>(list.size(), kMostAlgorithms); ++i) {
-    if (name != list[i]->name) continue;
-    factors().of[i * kResults + size_t(result)] = factor;
-    ++factors().version;
-    return true;
-  }
-  return false;
+bool set_pace(const Algorithm& algorithm, Result result, double value) {
+  std::atomic<double>* const factor = factor_of(algorithm, result);
+  if (!factor || !(value > 0) || !std::isfinite(value)) return false;
+  *factor = value;
+  ++factors().version;
+  return true;
 }
 
 unsigned pace_version() { return factors().version; }

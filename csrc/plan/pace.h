@@ -14,12 +14,12 @@ namespace torchconv {
 // algorithm of the CPU that does not refuse the problem.
 double measured_seconds(const Algorithm& algorithm, const Problem& problem, int repetitions);
 
-// The factor of the algorithm at this place in the list of the CPU's. 1 until it is set.
-double pace(int algorithm, Result result);
+// The algorithm's factor: 1 until it is set, and on a GPU.
+double pace(const Algorithm& algorithm, Result result);
 
-// In this process, from now on. False where the list has no such algorithm, or where a factor is
-// not positive.
-bool set_pace(const std::string& algorithm, Result result, double factor);
+// In this process, from now on. False where the algorithm is not of the CPU, or the factor not
+// positive.
+bool set_pace(const Algorithm& algorithm, Result result, double factor);
 
 // Changes with each set_pace: choices made before are not those made after.
 unsigned pace_version();

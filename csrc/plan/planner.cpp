@@ -10,17 +10,11 @@
 namespace torchconv {
 namespace {
 
-const Algorithm* find(const std::string& name, Device device) {
-  for (const Algorithm* algorithm : algorithms(device))
-    if (name == algorithm->name) return algorithm;
-  return nullptr;
-}
-
 // A forced algorithm is kept by its name, which may stand for one on each device. The same pointer
 // for the same name, so that a comparison is one of pointers; null for a name of no list.
 const char* interned(const std::string& name) {
   for (const Device device : {Device::cpu, Device::cuda})
-    if (const Algorithm* algorithm = find(name, device)) return algorithm->name;
+    if (const Algorithm* algorithm = find_algorithm(name, device)) return algorithm->name;
   return nullptr;
 }
 
@@ -49,24 +43,21 @@ Kept kept_by(const Algorithm& algorithm, const Problem& problem) {
   return algorithm.kept ? algorithm.kept(problem) : Kept{};
 }
 
-// Of the algorithm at this place in its device's list. A pace is that of the processor.
-double cost_here(int place, const Problem& problem) {
-  const double stated_s = algorithms(problem.device)[size_t(place)]->cost(problem);
-  return problem.device == Device::cpu ? stated_s * pace(place, problem.result) : stated_s;
+// On this machine.
+double cost_here(const Algorithm& algorithm, const Problem& problem) {
+  return algorithm.cost(problem) * pace(algorithm, problem.result);
 }
 
 const Algorithm* find_best(const Problem& problem, const char* forced_name) {
   if (forced_name) {
-    const Algorithm* algorithm = find(forced_name, problem.device);
+    const Algorithm* algorithm = find_algorithm(forced_name, problem.device);
     return algorithm && algorithm->refuses(problem).empty() ? algorithm : nullptr;
   }
   const Algorithm* best = nullptr;
   double best_s = 0;
-  int place = -1;
   for (const Algorithm* algorithm : algorithms(problem.device)) {
-    ++place;
     if (!refusal_of(*algorithm, problem).empty()) continue;
-    const double cost_s = cost_here(place, problem);
+    const double cost_s = cost_here(*algorithm, problem);
     if (best && cost_s >= best_s) continue;
     best = algorithm;
     best_s = cost_s;
@@ -121,6 +112,12 @@ const std::vector<const Algorithm*>& algorithms(Device device) {
   return device == Device::cuda ? on_cuda : on_cpu;
 }
 
+const Algorithm* find_algorithm(const std::string& name, Device device) {
+  for (const Algorithm* algorithm : algorithms(device))
+    if (name == algorithm->name) return algorithm;
+  return nullptr;
+}
+
 Choice choose(const Problem& problem, int threads) {
   static thread_local std::vector<LastChoice> choices(kLastChoices);
   LastChoice& last = choices[place(problem)];
@@ -143,7 +140,7 @@ std::string refusal(const Problem& problem) {
   const char* forced_name = forced();
   if (!forced_name) return "";
   std::string text = std::string("algorithm ") + forced_name + " was forced but ";
-  if (const Algorithm* algorithm = find(forced_name, problem.device))
+  if (const Algorithm* algorithm = find_algorithm(forced_name, problem.device))
     return text + "refuses: " + algorithm->refuses(problem);
   text += std::string("none on ") + name(problem.device) + " has this name; there are";
   for (const Algorithm* algorithm : algorithms(problem.device))
@@ -156,14 +153,12 @@ Plan explain(const Problem& problem, int threads) {
   const char* forced_name = forced();
   plan.algorithm = find_best(problem, forced_name);
   plan.reason = !plan.algorithm ? refusal(problem) : forced_name ? "forced" : "lowest cost";
-  int place = -1;
   for (const Algorithm* algorithm : algorithms(problem.device)) {
-    ++place;
     Candidate candidate{algorithm, refusal_of(*algorithm, problem), 0, 0, {}};
-    if (forced_name && algorithm == find(forced_name, problem.device))
+    if (forced_name && algorithm == find_algorithm(forced_name, problem.device))
       candidate.refusal = algorithm->refuses(problem);
     if (candidate.refusal.empty()) {
-      candidate.cost_s = cost_here(place, problem);
+      candidate.cost_s = cost_here(*algorithm, problem);
       candidate.scratch_bytes = algorithm->scratch_bytes(problem, threads);
       candidate.kept = kept_by(*algorithm, problem);
     }

@@ -28,6 +28,9 @@ struct Plan {
 // build (TORCHCONV_CUDA) has no kernels for it.
 const std::vector<const Algorithm*>& algorithms(Device device);
 
+// The one of that name; null where there is none.
+const Algorithm* find_algorithm(const std::string& name, Device device);
+
 struct Choice {
   const Algorithm* algorithm = nullptr;  // null where the forced one refuses
   int64_t scratch_bytes = 0;

@@ -52,10 +52,13 @@ std::vector<std::string> algorithm_names(const std::string& device) {
   return names;
 }
 
+const Algorithm& named(const std::string& name, const std::string& device) {
+  if (const Algorithm* algorithm = find_algorithm(name, parse_device(device))) return *algorithm;
+  throw py::value_error("no algorithm is named '" + name + "'");
+}
+
 double error_factor(const std::string& algorithm, const std::string& device) {
-  for (const Algorithm* one : algorithms(parse_device(device)))
-    if (algorithm == one->name) return one->error_factor;
-  throw py::value_error("no algorithm is named '" + algorithm + "'");
+  return named(algorithm, device).error_factor;
 }
 
 Problem parse_problem(const std::string& line) {
@@ -159,23 +162,16 @@ std::map<std::string, std::string> build_info() {
           {"cuda", cuda_version()}};
 }
 
-const Algorithm& cpu_algorithm(const std::string& name) {
-  for (const Algorithm* algorithm : algorithms(Device::cpu))
-    if (name == algorithm->name) return *algorithm;
-  throw py::value_error("no algorithm is named '" + name + "'");
-}
-
 double measure(const std::string& line, const std::string& name, int repetitions) {
   const Problem problem = parse_problem(line);
-  const Algorithm& algorithm = cpu_algorithm(name);
+  const Algorithm& algorithm = named(name, "cpu");
   const std::string refusal = problem.device == Device::cpu ? algorithm.refuses(problem) : "a GPU";
   if (!refusal.empty()) throw py::value_error(name + " refuses: " + refusal);
   return measured_seconds(algorithm, problem, repetitions);
 }
 
 void set_pace_of(const std::string& name, const std::string& result, double factor) {
-  cpu_algorithm(name);
-  if (!set_pace(name, parse_result(result), factor))
+  if (!set_pace(named(name, "cpu"), parse_result(result), factor))
     throw py::value_error("a pace must be positive, got " + std::to_string(factor));
 }
 

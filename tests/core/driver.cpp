@@ -79,18 +79,6 @@ void fill(const Problem& p, Fenced* tensor, unsigned seed) {
   }
 }
 
-std::vector<int64_t> contiguous(const Problem& p, int64_t channels, int64_t Axis::*size, bool channels_last) {
-  std::vector<int64_t> strides(p.axes + 2);
-  int64_t step = channels_last ? channels : 1;
-  for (int a = p.axes - 1; a >= 0; --a) {
-    strides[a + 2] = step;
-    step *= p.axis[a].*size;
-  }
-  strides[1] = channels_last ? 1 : step;
-  strides[0] = channels_last ? step : step * channels;
-  return strides;
-}
-
 int worker_count;
 
 void parallel(int64_t tasks, int threads, const void* closure, void (*body)(const void*, int64_t, int)) {
@@ -118,13 +106,7 @@ struct Tensors {
 };
 
 Operands views(const Problem& p, Tensors* t) {
-  Operands o;
-  o.input = input_view(p, t->input.data(), contiguous(p, p.in_channels, &Axis::input_size, p.channels_last).data());
-  o.weight = weight_view(p, t->weight.data(),
-                         contiguous(p, p.in_channels_per_group(), &Axis::kernel_size, false).data());
-  o.output = output_view(p, t->output.data(), contiguous(p, p.out_channels, &Axis::output_size, p.channels_last).data());
-  if (p.bias) o.bias = bias_view(p, t->bias.data(), 1);
-  return o;
+  return contiguous_operands(p, t->input.data(), t->weight.data(), t->output.data(), t->bias.data());
 }
 
 unsigned char* aligned(unsigned char* at) { return at + (64 - uintptr_t(at) % 64) % 64; }

@@ -96,6 +96,7 @@ def measure(case: Case, given: Tensors, *, time_limit_s: float) -> Record:
     """Checks ours against PyTorch's result, then times both; what fails is told in the record."""
     native = native_call(case.workload, case.result, given)
     ours = our_call(case.workload, case.result, given)
+    planned = _C.plan(case.line).algorithm or "none"
     timing, error = None, None
     with torch.no_grad(), testing.algorithm(case.algorithm):
         try:
@@ -110,9 +111,9 @@ def measure(case: Case, given: Tensors, *, time_limit_s: float) -> Record:
         dtype=case.dtype,
         result=case.result,
         line=case.line,
-        algorithm=case.algorithm or _C.plan(case.line).algorithm or "none",
+        algorithm=case.algorithm or planned,
         forced=case.algorithm != PLANNED,
-        planned=_C.plan(case.line).algorithm or "none",
+        planned=planned,
         note=case.workload.note,
         gflop=case.workload.gflop * (4 if case.dtype.startswith("complex") else 1),
         timing=timing,

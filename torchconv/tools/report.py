@@ -55,11 +55,9 @@ class Record:
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> Record:
-        known = {
-            field.name: entry[field.name]
-            for field in dataclasses.fields(cls)
-            if field.name in entry
-        }  # "planned" is younger than some files
+        # Older files know fewer fields.
+        names = [field.name for field in dataclasses.fields(cls) if field.name in entry]
+        known = {name: entry[name] for name in names}
         if known["timing"]:
             known["timing"] = Timing(**known["timing"])
         return cls(**known)
@@ -190,18 +188,20 @@ def _means(records: list[Record], targets: list[float | None]) -> str:
 
 def choice_table(records: list[Record]) -> str:
     """How far the planner's pick is from the fastest algorithm, where several were timed."""
-    cases: dict[str, dict[str, Record]] = {}
+    # By their ratios to F.conv: what slowed the machine for a while has slowed both.
+    cases: dict[str, dict[str, float]] = {}
+    picks: dict[str, Record] = {}
     for record in records:
         if record.forced and record.timing:
-            cases.setdefault(record.line, {})[record.algorithm] = record
-    # Of the ratios to F.conv: what slowed the machine for a while has slowed both.
+            cases.setdefault(record.line, {})[record.algorithm] = record.timing.ratio
+            if record.algorithm == record.planned:
+                picks[record.line] = record
     losses = []
-    for by_algorithm in cases.values():
-        speeds = {name: r.timing.ratio for name, r in by_algorithm.items() if r.timing}
-        picked = next(iter(by_algorithm.values())).planned
-        if len(speeds) > 1 and picked in speeds:
+    for line, pick in picks.items():
+        speeds = cases[line]
+        if len(speeds) > 1:
             fastest = max(speeds, key=speeds.__getitem__)
-            losses.append((speeds[fastest] / speeds[picked], fastest, by_algorithm[picked]))
+            losses.append((speeds[fastest] / speeds[pick.algorithm], fastest, pick))
     if not losses:
         return ""
     losses.sort(key=lambda loss: -loss[0])

@@ -25,7 +25,6 @@ constexpr int64_t kFewForTiles = 24;
 constexpr int64_t kFewBytes = 16 << 10;  // of a chunk of X^T: half of an L1 cache
 constexpr int64_t kLeastDepth = 256;     // of a chunk
 constexpr int64_t kRowsBytes = 1 << 20;  // of sums and of a strip of W
-constexpr int64_t kDepthAtATime = 16;    // columns of W that a strip is made of
 constexpr int64_t kAliasedBytes = 4096;  // columns so far apart share a set of the L1 cache
 
 // How it is cut. Only the blocks of rows depend on the threads.

@@ -17,7 +17,6 @@ namespace torchconv::gemm_detail {
 namespace {
 
 constexpr int64_t kSumsBytes = 768 << 10;  // of Y
-constexpr int64_t kDepthAtATime = 16;      // of W: lines that are read side by side
 constexpr int64_t kLeastShallow = 16;      // vectors of a row of X, where all rows are kept in L1
 // Rows of X in place lie in_channel apart. Where that is a multiple of so many bytes they share a few
 // sets of the caches (64 sets of 64 bytes), and a strip of them does not stay.
@@ -48,9 +47,8 @@ struct ForwardPlan {
     cut_columns(kernel.lanes);
     const int64_t most_rows = kSumsBytes / (columns * int64_t(sizeof(Sum<T>)));
     row_blocks = ceil_div(rows, round_down(most_rows, kernel.rows));
-    const int64_t tasks = workers > 1 ? 2 * workers : 1;
     // Too few tasks: halve what costs less to pack twice.
-    while (p.groups * row_blocks * column_blocks < tasks) {
+    while (p.groups * row_blocks * column_blocks < least_tasks(workers)) {
       if (rows / row_blocks < kernel.rows && positions / column_blocks < kernel.lanes) break;
       if (positions * row_blocks <= rows * column_blocks && rows / row_blocks >= kernel.rows)
         row_blocks *= 2;

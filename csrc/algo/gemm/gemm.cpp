@@ -78,10 +78,9 @@ double products_made(const Problem& p, bool adds) {
 // The tile near its peak, and a gather of every element of X for each tap, shared by the rows of
 // W; or, where products are added up, an addition of every element of G; the weights, read once;
 // and the way to a group and an image, and to a line of each row. Of few positions, W sets the pace
-// as it comes from memory. By weight, the columns of W are
-// filled up to whole vectors, and Y is turned. The rates are medians over the benchmark's workloads
-// on Zen 5, the ways to a line and the turning what AVX2 needed to agree on Zen 1; only their ratio
-// to the other algorithms' matters.
+// as it comes from memory. By weight, the columns of W are filled up to whole vectors, and Y is
+// turned. The rates are medians over the benchmark's workloads on Zen 5, the ways to a line and the
+// turning what AVX2 needed to agree on Zen 1; only their ratio to the other algorithms' matters.
 double cost(const Problem& problem) {
   const Problem p = with_channels(seen(problem));
   const double products = in_tile_type(

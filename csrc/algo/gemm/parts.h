@@ -9,7 +9,11 @@ namespace torchconv::gemm_detail {
 
 constexpr int64_t kStripBytes = 36 << 10;   // of B: most of an L1 cache of 32 to 48 kB
 constexpr int64_t kBlockBytes = 256 << 10;  // of A, and of B: together most of an L2 cache
+constexpr int64_t kDepthAtATime = 16;       // of W across its rows: lines read side by side
 constexpr int64_t kMostColumns = 512;       // of a block, so that shallow ones leave room for rows
+
+// Below which a block is halved: two each, so that one worker need not wait long for another.
+inline int least_tasks(int workers) { return workers > 1 ? 2 * workers : 1; }
 
 // The depth is walked in chunks as long as a strip of B allows, and about equal.
 template <typename T>

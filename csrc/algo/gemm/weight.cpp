@@ -47,9 +47,8 @@ struct WeightPlan {
     const int64_t room = kPartialBytes / (p.groups * rows * columns * int64_t(sizeof(Sum<T>)));
     splits = std::min({ceil_div(kTasksWanted, p.groups * row_blocks * m_blocks), chunks,
                        std::max<int64_t>(room, 1)});
-    const int64_t tasks = workers > 1 ? 2 * workers : 1;
     // Too few tasks: halve what is the longer side, unless that is a tile.
-    while (p.groups * row_blocks * m_blocks * splits < tasks) {
+    while (p.groups * row_blocks * m_blocks * splits < least_tasks(workers)) {
       const int64_t height = ceil_div(rows, row_blocks), width = ceil_div(columns, m_blocks);
       if (std::max(height, width) < kLeastBlock) break;
       ++(height >= width ? row_blocks : m_blocks);

@@ -17,8 +17,7 @@ bool is_bare(const Problem& p) {
   for (int a = 0; a < p.axes; ++a)
     if (std::max(p.axis[a].stride, p.axis[a].dilation) > kMostStep) return false;
   return p.result == Result::output && p.padding_mode == PaddingMode::zeros &&
-         !is_complex(p.dtype) && p.in_channels == p.groups && p.out_channels == p.groups &&
-         p.taps() * p.input_positions() > 0;
+         !is_complex(p.dtype) && is_depthwise(p) && p.taps() * p.input_positions() > 0;
 }
 
 Cut::Cut(const Problem& p, int64_t vector_lanes, int64_t real_bytes) {

@@ -25,6 +25,11 @@ struct Piece {
   int64_t n, outer[kMaxAxes], line, lines, column, columns;  // of the output
 };
 
+// A channel of the input makes one of the output, and no other.
+inline bool is_depthwise(const Problem& p) {
+  return p.in_channels == p.groups && p.out_channels == p.groups;
+}
+
 // Whether the panels of a problem hold the input alone: depthwise forward, where a tap that would
 // meet the padding is passed over.
 bool is_bare(const Problem& p);

@@ -152,8 +152,8 @@ bool holds_images(const Problem& p) {
   for (int a = 0; a < p.axes; ++a) phases *= count_phases(p, a);
   const double bytes = double(p.in_channels_per_group()) * double(p.input_positions()) *
                        double(planes_of(p.dtype) * kernels<T>().lanes * int64_t(sizeof(T)));
-  const bool depthwise = p.in_channels == p.groups && p.out_channels == p.groups;
-  if (depthwise && !is_complex(p.dtype)) return false;  // in bands, or else by forward problems
+  if (is_depthwise(p) && !is_complex(p.dtype))
+    return false;  // in bands, or else by forward problems
   return phases > 1 && phases <= kMostPhases && bytes <= kImageBytes;
 }
 

@@ -22,6 +22,8 @@ namespace {
 
 using namespace lanes_detail;
 
+constexpr int64_t kOnePass = 9;  // taps of a line, or about so many: more take several passes
+
 template <typename T>
 double piece_bytes(const Problem& p) {
   if (p.result == Result::weight) return cut_of<T>(p).piece_bytes(sizeof(T));
@@ -53,7 +55,7 @@ std::string refuses(const Problem& p) {
 
 // Whether the groups lie as the lanes of vectors.
 bool lies_as_lanes(const Problem& p) {
-  return p.channels_last && p.in_channels == p.groups && p.out_channels == p.groups &&
+  return p.channels_last && is_depthwise(p) &&
          (p.dtype == DType::float32 || p.dtype == DType::float64);
 }
 
@@ -89,8 +91,6 @@ double turning(const Problem& p) {
   const double panels = positions * double(lanes_of(p.dtype)) * std::max(real_bytes, 4.0);
   return (panels <= 32 << 10 ? 1.3e-9 : 1.6e-9) * (p.dtype == DType::float64 ? 1.6 : 1);
 }
-
-constexpr int64_t kOnePass = 9;  // taps of a line, or about so many: more take several passes
 
 // Seconds of a forward problem, or of a weight gradient: products, and both tensors read or turned
 // once. Planes make more products a second than tiles, and few in the padding.

@@ -240,7 +240,7 @@ struct ByInput {
 
 bool holds_bands(const Problem& p) {
   if (p.result != Result::input || p.padding_mode != PaddingMode::zeros || p.channels_last ||
-      is_complex(p.dtype) || p.in_channels != p.groups || p.out_channels != p.groups)
+      is_complex(p.dtype) || !is_depthwise(p))
     return false;
   if (p.batch * p.groups * p.input_positions() * p.output_positions() * p.taps() == 0) return false;
   int64_t phases = 1;
