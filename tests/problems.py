@@ -318,6 +318,24 @@ PROBLEMS = {
     "bands_of_planes": "batch=2 channels=9>9 groups=9 input=150x60 kernel=3x3 padding=1x1 bias=1",
     "bands_of_stride_2": "batch=2 channels=9>9 groups=9 input=121x70 kernel=3x3 stride=2x2 "
     "padding=1x1",
+    # Taps that slide over planes where they lie: both sides of 4, 7 and 8 lines and of a vector (2
+    # .. 16 lanes); the first and the last plane, and those between; rows of 1 to 7 taps; lines in
+    # classes, in bands, all in the padding; long lines, away from the edges and at them
+    "in_place_3x15": "batch=2 channels=2>2 groups=2 input=3x15 kernel=3x3 padding=1x1 bias=1",
+    "in_place_5x16": "batch=2 channels=3>3 groups=3 input=5x16 kernel=5x5 padding=2x2",
+    "in_place_14x17": "batch=2 channels=2>4 groups=2 input=14x17 kernel=3x3 padding=1x1 bias=1",
+    "in_place_16x33": "channels=3>3 groups=3 input=16x33 kernel=7x7 padding=3x3",
+    "in_place_15x8": "channels=2>2 groups=2 input=15x8 kernel=6x4 padding=2x1 flip=1",
+    "in_place_one_wide": "channels=2>2 groups=2 input=9x1 kernel=2x3 padding=1x1",
+    "in_place_classes": "channels=2>2 groups=2 input=23x20 kernel=4x3 dilation=3x2 padding=4x2",
+    "in_place_bands": "channels=2>2 groups=2 input=700x90 kernel=3x3 padding=1x1",
+    "in_place_far": "channels=2>2 groups=2 input=3x9 kernel=3x3 padding=12x11 output=25x25 bias=1",
+    "in_place_crop": "channels=2>2 groups=2 input=12x40 kernel=3x2 padding=-2x-5 output=7x30",
+    "in_place_volume": "batch=2 channels=4>6 groups=2 input=5x9x18 kernel=3x3x3 stride=2x1x1 "
+    "padding=2x1x1 bias=1",
+    "in_place_long": "batch=2 channels=3>3 groups=3 input=517 kernel=4 padding=3 output=517 bias=1",
+    "in_place_reach": "channels=2>2 groups=2 input=2x600 kernel=1x40 dilation=1x13 padding=0x250",
+    "in_place_one_line": "channels=1>2 input=90000 kernel=5 padding=2",
 }
 
 RESULTS = ("output", "input", "weight")

@@ -23,7 +23,8 @@ LINES = [line(name, result, dtype) for name in PROBLEMS for result in RESULTS fo
 LINES += [
     f"{line(name, 'output', dtype)} activation=relu"
     for name in ("1x1", "3x3", "1d", "stride_2", "grouped", "depthwise", "tiles_of_8_9", "tiles_1d",
-                 "last_bands", "last_phases", "deep", "few_chunks")
+                 "last_bands", "last_phases", "deep", "few_chunks", "in_place_14x17",
+                 "in_place_long")
     for dtype in ("float32", "float64", "bfloat16", "float16")
 ]  # fmt: skip
 # Every path of the algorithms, in a third of the time that all dtypes take.
@@ -275,6 +276,23 @@ FAULTS = {
         "algo/direct/forward.cpp",
         "rows.weight + k0 * taps.weight_row",
         "rows.weight",
+    ),
+    "in_place_lines_lost": (
+        "algo/direct/in_place.cpp",
+        "+ first * plan.line.dilation",
+        "+ 0 * plan.line.dilation",
+    ),
+    "in_place_class_lost": ("algo/direct/in_place.cpp", "x.padding - number,", "x.padding,"),
+    "in_place_planes_repeated": ("algo/direct/in_place.cpp", "if (++g < p.groups)", "if (++g < 2)"),
+    "in_place_padding_seen": (
+        "algo/direct/in_place.cpp",
+        "meets && i >= 0 &&",
+        "meets && i >= -1 &&",
+    ),
+    "in_place_weights_of_one": (
+        "algo/direct/in_place.cpp",
+        "plane.weight + ci * steps.in_channel",
+        "plane.weight",
     ),
     "fold_replaces": ("core/relabel.cpp", "p.accumulate = number >= used;", ""),
     "gaps_left": ("core/relabel.cpp", "!= x.stride) return true;", "!= x.stride) return false;"),

@@ -76,6 +76,26 @@ struct Taps {
   int64_t columns;
 };
 
+// A plane of the output and those of the input that it sums over, where they lie in memory, the
+// elements of a line side by side. Row h of the taps meets line l of the output in line l + h of a
+// plane, of which there are [x_begin, x_end); tap t meets column j at index x_first + j + t *
+// dilation, where that is one of [0, x_columns).
+struct SlidePlanes {
+  int64_t lines, columns, y_row;
+  int64_t x_begin, x_end, x_row;
+  int64_t x_first, x_columns, dilation;
+  int64_t x_elements;  // from the first to the last of the tensor, whichever plane they are of
+  int64_t rows, taps, weight_row, weight_tap;
+  struct Plane {
+    int64_t offset;  // of what the first tap meets at the first output, be it there or not
+    int64_t weight;
+  };
+  const Plane* plane;
+  int64_t planes;
+};
+constexpr int kMaxSlideRows = 7;    // of taps
+constexpr int kMaxSlideLines = 14;  // that a tile meets
+
 // Winograd's transforms along one axis (winograd_impl.h), where every element is a vector of
 // channels: element i of line l is the one at l * line + i * step.
 template <typename T>
@@ -206,6 +226,17 @@ struct Kernels {
   // for r below `lines` and j below `count`. Of x, whole vectors are read.
   void (*slide)(const Taps& taps, const T* weight, const T* x, int64_t x_row, T start,
                 int64_t lines, int64_t count, T* y, int64_t y_row);
+
+  // The same without a copy, for floating types and kMaxSlideRows rows of taps at most:
+  //
+  //     y[l * y_row + j] = start + sum over (plane, h, t) of
+  //         weight[plane.weight + h * weight_row + t * weight_tap] *
+  //         x[plane.offset + (l + h) * x_row + t * dilation + j]       where that exists
+  //
+  // through an activation. Whole vectors of x are read within its x_elements, and where they do not
+  // fit a copy in `window`: [kMaxSlideLines][(taps - 1) * dilation + lanes].
+  void (*slide_planes)(Store store, const SlidePlanes& planes, const void* x, const T* weight,
+                       T start, Activation activation, T* window, void* y);
 
   // By weight, meet[rows - 1][columns - 1] for a block of taps, rows below tap_rows[columns - 1]
   // and columns below tap_columns. One vector of sums a tap, its lanes still to be added:

@@ -139,6 +139,7 @@ inline void put_one(Stored* to, T x, Finish finish) {
   narrow(finish.add ? widen<T>(*to) + x : x, to);
 }
 
+#include "micro/in_place_impl.h"
 #include "micro/winograd_impl.h"
 
 // Rows of sums become columns of memory where that is contiguous across them: channels innermost.
@@ -252,6 +253,14 @@ void scatter(Store stored, const T* from, int64_t from_row, Finish finish, const
 }
 
 template <typename T>
+void slide_planes(Store stored, const SlidePlanes& planes, const void* x, const T* weight, T start,
+                  Activation activation, T* window, void* y) {
+  with_stored(stored, T(), [&]<typename Stored>(Stored*) {
+    slide_planes_of<T, Stored>(planes, x, weight, start, activation, window, y);
+  });
+}
+
+template <typename T>
 void to_lanes(Store stored, const Sheet& from, T* to, int64_t to_line, int64_t to_step) {
   with_stored(stored, T(), [&]<typename Stored>(Stored*) {
     to_lanes_as<T, Stored>(from, to, to_line, to_step);
@@ -320,6 +329,7 @@ Kernels<T> make_kernels() {
   table.turn = turn<T>;
   table.turn_back = turn_back<T>;
   if constexpr (T(0.5) > 0) {  // transforms need fractions
+    table.slide_planes = slide_planes<T>;
     fill_outer<T, kRows, Panel::vectors>(table.outer_vectors);
     table.tiles[int(Tile::plain)] = tile_kernels<T, Plain<T>>();
     table.tiles[int(Tile::f2_3)] = tile_kernels<T, Filter<T, FourPoints, 2>>();

@@ -11,13 +11,6 @@ constexpr int kPlaneColumns = 8;  // sums that hide the FMAs' latency (two ports
 constexpr int kWholeLeast = 4, kWholeMost = 7;  // lines of which input and sums fit in 16 registers
 constexpr int kMostShift = 3;                   // of a row's first tap
 
-// A value that the compiler must take as new: it would keep every address that it can foresee in a
-// register of its own, until they spill.
-template <typename X>
-inline void renew(X* x) {
-  __asm__("" : "+r"(*x));
-}
-
 // Some outputs of every line, and some taps of every row of taps: tap t meets output j at vector
 // j + t of those it slides over, the first of which is at x. At stride 2 there may be a second class
 // of taps, which slides over the vectors between.

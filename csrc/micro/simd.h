@@ -51,7 +51,7 @@ inline Vec<T> load(const T* from) {
 }
 template <typename T>
 inline Vec<T> splat(T x) {
-  return Vec<T>{} + x;
+  return x - Vec<T>{};  // x, of either sign of zero: nothing is left to subtract
 }
 template <typename T>
 inline void store(T* to, Vec<T> v) {
@@ -61,8 +61,7 @@ inline void store(T* to, Vec<T> v) {
 // A loaded vector that stays in its register: GCC loads anew for every use where it can fold the
 // load into the instruction, and loads are what the loops with much reuse run short of.
 template <typename T>
-inline Vec<T> load_once(const T* from) {
-  Vec<T> v = load(from);
+inline Vec<T> in_register(Vec<T> v) {
 #if defined(__AVX512F__)
   __asm__("" : "+v"(v));
 #elif defined(__x86_64__)
@@ -71,6 +70,17 @@ inline Vec<T> load_once(const T* from) {
   __asm__("" : "+w"(v));
 #endif
   return v;
+}
+template <typename T>
+inline Vec<T> load_once(const T* from) {
+  return in_register<T>(load(from));
+}
+
+// A value that the compiler must take as new: it would keep every address that it can foresee in a
+// register of its own, until they spill.
+template <typename X>
+inline void renew(X* x) {
+  __asm__ volatile("" : "+r"(*x));
 }
 
 #include "micro/stored.h"

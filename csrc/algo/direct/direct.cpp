@@ -6,9 +6,11 @@
 //     weight   w[co, ci, t]   = sum over n, line, j of the same products with y
 //     input    forward problems over views of the output (core/relabel.h)
 //
-// A task packs the lines of the input that a band of output lines sees, padding included, a strided
-// line as `stride` lines of every stride-th element. Then every tap is one offset into them, the
-// same for all outputs of a line, and the sums stay in registers while taps or lines go by.
+// Where lines are strided or folded, or elements do not lie side by side, a task packs the lines of
+// the input that a band of output lines sees, padding included, a strided line as `stride` lines of
+// every stride-th element. Then every tap is one offset into them, the same for all outputs of a
+// line, and the sums stay in registers while taps or lines go by. Elsewhere taps slide over the input
+// as it is (in_place.cpp).
 //
 // Complex numbers are pairs of reals: two planes of lines, and yr = wr xr - wi xi,
 // yi = wi xr + wr xi.
@@ -75,9 +77,31 @@ double cycles(const Problem& p, double lanes) {
              (packed * in * double(p.input_positions()) + 0.3 * out * double(p.output_positions()));
 }
 
+// Seconds without packing: of tiles of seven lines, one vector wide, and of memory. A single line
+// loads a vector for every product.
+double seconds_in_place(const Problem& p, double lanes) {
+  const Axis& column = p.axis[p.axes - 1];
+  const double lines = p.axes > 1 ? double(p.axis[p.axes - 2].output_size) : 1;
+  const double planes = double(p.batch) * double(p.out_channels) * double(p.output_positions()) /
+                        std::max(lines * double(column.output_size), 1.0);
+  const double vectors = planes * std::ceil(double(column.output_size) / lanes);
+  const double tiles = lines > 1 ? vectors * std::ceil(lines / 7) : vectors / 8;
+  const double products = double(p.in_channels_per_group()) * double(p.taps());
+  const double bytes = double(element_bytes(p.dtype)) *
+                       (double(p.batch) * double(p.in_channels) * double(p.input_positions()) +
+                        planes * lines * double(column.output_size));
+  const double slower = (lines > 1 ? 1 : 1.5) * (element_bytes(p.dtype) == 2 ? 1.3 : 1);
+  return 4e-8 * planes + tiles * (2.2e-8 + 2.4e-9 * products * slower) + 5e-11 * bytes;
+}
+
 double cost(const Problem& p) {
   const double lanes = lanes_of(p.dtype);
   double sum = 0;
+  if (slides_in_place(p) && !p.channels_last) {
+    for_each_forward(p, Operands{},
+                     [&](const Problem& q, const Operands&) { sum += seconds_in_place(q, lanes); });
+    return 2e-7 + sum;
+  }
   if (is_by_weight(p))
     sum = cycles(p, lanes);
   else

@@ -218,6 +218,8 @@ int64_t worker_bytes(const Problem& p) {
   if (writes_nothing(p)) return 0;
   Arena counter{nullptr};
   Worker<T>(forward_plan_of<T>(p), &counter);
+  if constexpr (std::is_floating_point_v<T>)
+    if (slides_in_place(p)) return std::max(counter.used, in_place_bytes<T>(p));
   return counter.used;
 }
 
@@ -233,8 +235,25 @@ void for_each_plan(const Problem& p, const Operands& operands, const Body& body)
 
 }  // namespace
 
+// Whether all forward problems have been done without packing.
+template <typename T>
+bool ran_in_place(const Problem& p, const Operands& operands, const Context& context) {
+  if constexpr (!std::is_floating_point_v<T>) return false;
+  bool all = slides_in_place(p);
+  for_each_forward(p, operands, [&](const Problem& q, const Operands& views) {
+    all = all && lies_in_place(q, views);
+  });
+  if constexpr (std::is_floating_point_v<T>)
+    if (all)
+      for_each_forward(p, operands, [&](const Problem& q, const Operands& views) {
+        if (!writes_nothing(q)) run_in_place<T>(q, views, context);
+      });
+  return all;
+}
+
 template <typename T>
 void run_forward(const Problem& p, const Operands& operands, const Context& context) {
+  if (ran_in_place<T>(p, operands, context)) return;
   const int64_t bytes = largest(p, worker_bytes<T>);
   const int workers = workers_for(p, context.threads);
   const auto worker_of = [&](const ForwardPlan& plan, int number) {

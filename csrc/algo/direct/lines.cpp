@@ -9,15 +9,14 @@ constexpr int64_t kLinesBytes = 32 << 10;  // of lines that a place keeps: most 
 constexpr int64_t kMostColumns = 1024;
 constexpr int64_t kBandsPerReach = 4;  // a band spans so many times the lines it shares with others
 
-// The index of `number` in row-major order over axes [0, count).
+}  // namespace
+
 void index_of(const Problem& p, int count, int64_t Axis::* size, int64_t number, int64_t* index) {
   for (int a = count - 1; a >= 0; --a) {
     index[a] = number % (p.axis[a].*size);
     number /= p.axis[a].*size;
   }
 }
-
-}  // namespace
 
 DirectPlan::DirectPlan(const Problem& p, int64_t lanes, int64_t real_bytes) {
   planes = planes_of(p.dtype);

@@ -87,6 +87,18 @@ inline int64_t offset_of(const Problem& p, const Reals& output, const Place& pla
   return offset;
 }
 
+// The index of `number` in row-major order over axes [0, count).
+void index_of(const Problem& p, int count, int64_t Axis::* size, int64_t number, int64_t* index);
+
+// Without packing: whether a problem, of any result but the weight, allows it, and whether the views
+// of one of its forward problems do.
+bool slides_in_place(const Problem& problem);
+bool lies_in_place(const Problem& forward, const Operands& operands);
+template <typename T>
+void run_in_place(const Problem& forward, const Operands& operands, const Context& context);
+template <typename T>
+int64_t in_place_bytes(const Problem& forward);  // of scratch a worker needs
+
 // The output or the input.
 template <typename T>
 void run_forward(const Problem& problem, const Operands& operands, const Context& context);
