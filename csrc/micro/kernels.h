@@ -34,9 +34,10 @@ constexpr int kMaxPointColumns = 2;
 constexpr int kMaxTapRows = 4;  // of a block of taps by weight
 constexpr int kMaxTapColumns = 8;
 
-// How an axis is cut into Winograd tiles F(outputs, taps): F(1,1), F(2,3), F(4,3), F(2,5).
-enum class Tile : uint8_t { plain, f2_3, f4_3, f2_5 };
-constexpr int kTiles = 4;
+// How an axis is cut into Winograd tiles F(outputs, taps): F(1,1), those of four points, and those
+// of six.
+enum class Tile : uint8_t { plain, f3_2, f2_3, f5_2, f4_3, f3_4, f2_5 };
+constexpr int kTiles = 7;
 
 // How values come to where they are stored: in the place of what is there, or added to it, or
 // through an activation, which is of floats and replaces.

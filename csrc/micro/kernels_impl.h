@@ -332,8 +332,11 @@ Kernels<T> make_kernels() {
     table.slide_planes = slide_planes<T>;
     fill_outer<T, kRows, Panel::vectors>(table.outer_vectors);
     table.tiles[int(Tile::plain)] = tile_kernels<T, Plain<T>>();
+    table.tiles[int(Tile::f3_2)] = tile_kernels<T, Filter<T, FourPoints, 3>>();
     table.tiles[int(Tile::f2_3)] = tile_kernels<T, Filter<T, FourPoints, 2>>();
+    table.tiles[int(Tile::f5_2)] = tile_kernels<T, Filter<T, SixPoints, 5>>();
     table.tiles[int(Tile::f4_3)] = tile_kernels<T, Filter<T, SixPoints, 4>>();
+    table.tiles[int(Tile::f3_4)] = tile_kernels<T, Filter<T, SixPoints, 3>>();
     table.tiles[int(Tile::f2_5)] = tile_kernels<T, Filter<T, SixPoints, 2>>();
     table.fft = fft_kernels<T>();
   }

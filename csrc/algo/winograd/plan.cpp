@@ -8,13 +8,20 @@ namespace {
 constexpr int64_t kStripsWeights = 1 << 20;  // bytes of a group's weights beyond those L2 holds
 constexpr int64_t kLeastStrips = 4;          // of several blocks of tiles: as many workers have one
 
-// Larger tiles save more products; three axes of F(4,3) would lose too many digits, and two outputs
-// fill no larger tile. F(2,5) loses fewer: on three axes no single error is larger than on two of
+// Larger tiles save more products; three axes of F(4,3) would lose too many digits, and few outputs
+// may fill no larger tile. F(2,5) loses fewer: on three axes no single error is larger than on two of
 // F(4,3), though twice as large in the mean. F(4,5), of eight points, would err twice as much on two.
 Tile tile_for(const Axis& x, int tiled_axes) {
-  if (!is_tiled(x)) return Tile::plain;
-  if (x.kernel_size == 5) return Tile::f2_5;
-  return tiled_axes > 2 || ceil_div(x.output_size, x.dilation) < 3 ? Tile::f2_3 : Tile::f4_3;
+  const int64_t outputs = ceil_div(x.output_size, x.dilation);
+  switch (x.kernel_size) {
+    case 2:
+      return tiled_axes > 2 || ceil_div(outputs, 3) * 4 < ceil_div(outputs, 5) * 6 ? Tile::f3_2
+                                                                                   : Tile::f5_2;
+    case 3: return tiled_axes > 2 || outputs < 3 ? Tile::f2_3 : Tile::f4_3;
+    case 4: return Tile::f3_4;
+    case 5: return Tile::f2_5;
+    default: return Tile::plain;
+  }
 }
 
 }  // namespace
@@ -165,6 +172,7 @@ TileTransform::TileTransform(const Tiling& tiling, Stage stage, const int64_t* f
   int tiled[kMaxAxes];  // along the others there is one element, which stays
   for (int a = 0; a < tiling.axes; ++a)
     if (tiling.axis[a].tile != Tile::plain) tiled[passes_++] = a;
+  if (passes_ == 0) tiled[passes_++] = tiling.last;  // a copy
   int64_t from[kMaxAxes], to[kMaxAxes];
   std::copy_n(from_step, tiling.axes, from);
   for (int k = 0; k < passes_; ++k) {

@@ -70,8 +70,10 @@ struct Plan : Tiling {
   }
 };
 
-// Whether an axis is transformed: three taps or five. Others have one tap.
-inline bool is_tiled(const Axis& x) { return x.kernel_size == 3 || x.kernel_size == 5; }
+constexpr int64_t kMostTaps = 5;  // of an axis
+
+// Whether an axis is transformed: from two taps on. Others have one.
+inline bool is_tiled(const Axis& x) { return x.kernel_size > 1; }
 
 // A plane ends one cache line off a power of two: the points of a tile, one plane apart, must not
 // fall into one set of the cache.

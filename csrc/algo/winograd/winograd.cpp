@@ -1,27 +1,31 @@
-// winograd: tiles of outputs from fewer products, F(4,3) or F(2,3) along every axis of three taps and
-// F(2,5) along every axis of five (micro/winograd_impl.h).
+// winograd: tiles of outputs from fewer products, along every axis of two to five taps: F(5,2) or
+// F(3,2), F(4,3) or F(2,3), F(3,4), F(2,5) (micro/winograd_impl.h).
 //
 //     y = At [sum over ci of (G w G') * (Bt x B)] A,      one term per axis
 //     w = Gt [sum over tiles of (A y A') * (Bt x B)] G
 //
 // The product in the middle is one matrix product a point of the tile, over the input channels, or
 // by weight over the tiles: 36 for a tile of 4x4 outputs of 3x3 taps, which would take 144, or of 2x2
-// of 5x5, which would take 100. Axes of one tap stay as they are.
+// of 5x5, which would take 100. Axes of one tap stay as they are. By input, a stride makes several
+// problems of stride 1, of a part of the taps each (core/relabel.h): of 5x5 by 2x2, one of 3x3, two of
+// 3x2 and one of 2x2, whose tiles take 7.3 products a position where it would be 25.
 //
 // Rounding, measured on normal random numbers against the same sum in double. Root mean square, as
 // multiples of gemm's in float32, from 16 channels on: 2.4 to 5.4 for two axes of F(4,3), 1.7 for
 // one, about 1 for F(2,3); 2.7 to 4.6 for two axes of F(2,5) or of both, 1.4 to 1.9 for one, 7 to 10
 // for three. Up to 10 for one channel, where gemm adds nine products. By weight 2.7 to 3.5 from
 // 12x12 positions on, 9 for a single tile; 1 to 1.4 for one axis and for F(2,3); 3 to 5 for two axes
-// of F(2,5), 1.5 to 8 for one, 7 to 11 for three.
+// of F(2,5), 1.5 to 8 for one, 7 to 11 for three. F(5,2) and F(3,4) lie between: 3 to 5 for two axes
+// from 16 channels on, 13 for one channel.
 //
 // Single errors, in eps times the largest sum of |x| |w| in the channel: 7 from 16 channels on, 13
 // for one, and 1 for F(2,3); 3 for F(2,5), 9 for one channel. By weight it is the taps' turn to be
 // sums of powers of the points, and a largest sum of few products is little: 28 on a map of 4x4, 9
 // on one of 7x7, 6 on one of 14x14. F(2,5) makes fourth powers, 37 on a map of 3x3, and so is refused
 // where positions are few (25 for 100 of them): 20 on a map of 12x12, 14 on one of 14x14, 4 on one of
-// 28x28; 10 for three axes of 12; 8 for one axis. kErrorFactor is above all of them. NaN and infinity
-// reach the whole tile.
+// 28x28; 10 for three axes of 12; 8 for one axis. F(5,2) on two axes: 12 from 16 channels on, 26 for
+// one; by weight 13. F(3,4): 11, and 18 by weight, but 42 by three axes of 2, refused as those of five
+// taps are. kErrorFactor is above all of them. NaN and infinity reach the whole tile.
 #include "algo/winograd/plan.h"
 #include "core/check.h"
 #include "core/relabel.h"
@@ -32,18 +36,20 @@ namespace {
 using namespace winograd_detail;
 
 constexpr double kErrorFactor = 32;
-constexpr int64_t kLeastPositions = 128;  // by weight, of five taps on two axes; and more on three
+constexpr const char* kOneTap = "kernel size 1 on every axis (winograd needs a larger one)";
+constexpr int64_t kLeastPositions = 128;  // by weight, of 4 or 5 taps on two axes; more on three
+
+bool any_tiled(const Problem& p) { return std::any_of(p.axis, p.axis + p.axes, is_tiled); }
 
 std::string refuses_axes(const Problem& p) {
-  int tiled = 0;
   for (int a = 0; a < p.axes; ++a) {
     const Axis& x = p.axis[a];
-    if (x.kernel_size != 1 && !is_tiled(x))
-      return "kernel size " + std::to_string(x.kernel_size) + " (winograd needs 1, 3 or 5)";
+    if (x.kernel_size < 1 || x.kernel_size > kMostTaps)
+      return "kernel size " + std::to_string(x.kernel_size) + " (winograd needs 1 to " +
+             std::to_string(kMostTaps) + ")";
     if (x.stride != 1) return "stride " + std::to_string(x.stride) + " (winograd needs 1)";
-    tiled += is_tiled(x);
   }
-  return tiled == 0 ? "kernel size 1 on every axis (winograd needs a 3 or 5)" : "";
+  return "";
 }
 
 std::string refuses_forward(const Problem& p) {
@@ -58,27 +64,30 @@ std::string refuses_forward(const Problem& p) {
 std::string refuses_weight(const Problem& p) {
   const std::string refusal = refuses_axes(p);
   if (!refusal.empty()) return refusal;
-  int tiled = 0, five = 0;
+  int tiled = 0;
+  bool long_taps = false;
   for (int a = 0; a < p.axes; ++a) {
     tiled += is_tiled(p.axis[a]);
-    five += p.axis[a].kernel_size == 5;
+    long_taps |= p.axis[a].kernel_size > 3;
   }
   const int64_t positions = p.batch * p.output_positions();
   const int64_t least = tiled > 2 ? 4 * kLeastPositions : kLeastPositions;
-  if (five == 0 || tiled == 1 || positions >= least) return "";
+  if (!long_taps || tiled == 1 || positions >= least) return "";
   return std::to_string(positions) + " positions (winograd needs " + std::to_string(least) +
-         " by a weight of 5 taps)";
+         " by a weight of 4 or 5 taps)";
 }
 
 std::string refuses(const Problem& p) {
   if (is_integer(p.dtype) || is_complex(p.dtype) || p.dtype == DType::float64)
     return std::string(name(p.dtype)) + " (winograd computes in float32)";
-  if (p.result == Result::weight) return refuses_weight(p);
+  if (p.result == Result::weight) return any_tiled(p) ? refuses_weight(p) : kOneTap;
   std::string refusal;
+  bool tiled = false;
   for_each_forward(p, Operands{}, [&](const Problem& forward, const Operands&) {
     if (refusal.empty()) refusal = refuses_forward(forward);
+    tiled |= any_tiled(forward);
   });
-  return refusal;
+  return refusal.empty() && !tiled ? kOneTap : refusal;
 }
 
 // The products at the rate that gemm's estimate has, and a time per vector of each transform and per
