@@ -299,7 +299,8 @@ PROBLEMS = {
     # which a line ends; 1-d, mixed, more axes, folded, turned, in blocks
     "phases_5x5": "batch=2 channels=9>17 input=15x18 kernel=5x5 stride=2x2 padding=1x2 bias=1",
     "phases_of_3_channels": "batch=5 channels=3>9 input=16x17 kernel=4x4 stride=2x2 padding=1x1",
-    "phases_of_one_axis": "batch=5 channels=12>7 input=13x9 kernel=5x3 stride=2x1 padding=2x1 flip=1",
+    "phases_of_one_axis": "batch=5 channels=12>7 input=13x9 kernel=5x3 stride=2x1 padding=2x1 "
+    "flip=1",
     "phases_1d": "batch=2 channels=17>20 input=79 kernel=5 stride=2 padding=4 output=41 bias=1",
     "phases_3d": "batch=5 channels=3>5 input=7x8x9 kernel=3x4x5 stride=1x2x2 padding=1x1x2 bias=1",
     "phases_reflect": "batch=5 channels=5>9 input=12x11 kernel=5x6 stride=2x2 padding=2x4 "
@@ -308,8 +309,8 @@ PROBLEMS = {
     "padding_mode=circular bias=1",
     "phases_of_one_tap": "batch=4 channels=9>7 input=11x12 kernel=2x5 stride=3x2 padding=0x2 "
     "channels_last=1",
-    "phases_grouped": "batch=2 channels=36>40 groups=2 input=9x10 kernel=6x6 stride=2x2 padding=2x3 "
-    "output=5x6 flip=1",
+    "phases_grouped": "batch=2 channels=36>40 groups=2 input=9x10 kernel=6x6 stride=2x2 "
+    "padding=2x3 output=5x6 flip=1",
     "phases_by_strips": "batch=3 channels=96>80 input=7x9 kernel=5x5 stride=2x2 padding=2x2 "
     "channels_last=1",
     # Few positions, for which a weight is read where it lies: one pixel, chunks of the depth,

@@ -312,6 +312,25 @@ def test_scratch_is_bounded_whatever_the_problem(dtype, result):
 
 
 @pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ("kernel=6", "kernel size 6 (winograd needs 1 to 5)"),
+        ("kernel=11 stride=2", "kernel size 11 at stride 2 (winograd needs 1 to 10)"),
+        ("kernel=10 stride=2", ""),
+        ("kernel=3 stride=2 dilation=2", "dilation 2 at stride 2 (winograd needs 1)"),
+        ("kernel=3 stride=2", ""),
+        ("kernel=2 stride=2", "no kernel size above the stride (winograd needs one)"),
+        ("kernel=6 stride=5", "kernel size 6 at stride 5 (winograd would save nothing)"),
+        ("kernel=18 stride=17", "stride 17 (winograd needs at most 16)"),
+    ],
+)
+@pytest.mark.parametrize("result", ["output", "weight"])
+def test_winograd_needs_taps_on_both_sides_of_a_stride(fields, reason, result):
+    plan = _C.plan(f"{result} float32 batch=128 channels=4>4 input=99 {fields}")
+    assert next(c.refusal for c in plan.candidates if c.name == "winograd") == reason
+
+
+@pytest.mark.parametrize(
     ("fields", "least"),
     [
         ("input=5x5 kernel=5x5", 128),

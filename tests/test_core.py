@@ -219,6 +219,21 @@ FAULTS = {
         "std::fill(to + inside",
         "std::fill(to + count",
     ),
+    "phase_misplaced": (
+        "algo/winograd/tiles.cpp",
+        "along.stride + piece.phase[last]",
+        "along.stride",
+    ),
+    "phases_of_one_channel": (
+        "algo/winograd/forward.cpp",
+        "base + offset + c * stride.in_channel",
+        "base + offset",
+    ),
+    "phases_share_taps": (
+        "algo/winograd/weight.cpp",
+        "tap * plan.lanes + piece.at",
+        "tap * plan.lanes",
+    ),
     "kept_made_again": (
         "algo/winograd/forward.cpp",
         "context.filled ? 0 : numbers",

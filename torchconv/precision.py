@@ -11,7 +11,7 @@ def set_precision(precision: str) -> None:
 
     Winograd's algorithm computes a 3x3 convolution with a quarter of the products, one of 5x5 with
     a third. Its rounding error is a few times that of a plain sum in float32, and a NaN or an
-    infinity in the input reaches all outputs of a tile of at most 4x4, not just those that see it,
+    infinity in the input reaches all outputs of a tile of at most 5x5, not just those that see it,
     and all taps of a gradient by weight. float64, complex and integer tensors never use it; nothing
     does while torch.use_deterministic_algorithms is on.
 

@@ -198,7 +198,17 @@ void turn_lines(const Lines& from, T* to, int64_t to_step) {
       store(to + k * to_step,
             from.rows == lanes ? load_full<T>(line) : load_part<T, Stored>(line, from.rows));
   } else {
-    for (int64_t k = 0; k < from.count; ++k)
+    int64_t k = 0;
+    if (from.step == 2 && from.rows == lanes)
+      for (; k + lanes <= from.count; k += lanes) {
+        Vec<T> v[lanes];
+#pragma GCC unroll 16
+        for (int r = 0; r < lanes; ++r) v[r] = load_even<T>(line + r * from.row + 2 * k);
+        zip_all<T, lanes>(v);
+#pragma GCC unroll 16
+        for (int j = 0; j < lanes; ++j) store(to + (k + j) * to_step, v[j]);
+      }
+    for (; k < from.count; ++k)
       for (int r = 0; r < lanes; ++r)
         to[k * to_step + r] = r < from.rows ? widen<T>(line[r * from.row + k * from.step]) : T(0);
   }

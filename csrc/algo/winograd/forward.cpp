@@ -69,9 +69,31 @@ struct Forward {
     return {plan, TileTransform::output, from, to};
   }
 
+  // The same where taps are phases'.
+  void pack_phases(int64_t g, int64_t begin, int64_t count, int64_t co, int64_t rows,
+                   float* to) const {
+    const View& stride = weight.stride;
+    std::fill_n(to, count * plan.taps * plan.lanes, 0.0f);  // of taps there are none of
+    for_each_piece(plan, begin, begin + count, [&](const Piece& piece) {
+      const int64_t base =
+          g * stride.group + co * stride.out_channel + piece.ci * stride.in_channel;
+      for_each_tap_line(
+          plan, p, stride, piece, [&](int64_t tap, int64_t taps, int64_t offset, int64_t step) {
+            for (int64_t c = 0; c < piece.channels; ++c) {
+              const Lines lines{weight.at(base + offset + c * stride.in_channel), rows,
+                                stride.out_channel, taps, step};
+              kernels<float>().turn(weight.store, lines,
+                                    to + ((piece.at + c) * plan.taps + tap) * plan.lanes,
+                                    plan.lanes);
+            }
+          });
+    });
+  }
+
   // The weights of input channels [ci, ci + count), output channels [co, co + rows): as
   // [ci][tap][lanes].
   void pack_taps(int64_t g, int64_t ci, int64_t count, int64_t co, int64_t rows, float* to) const {
+    if (plan.phases > 1) return pack_phases(g, ci, count, co, rows, to);
     const View& stride = weight.stride;
     const int64_t base = g * stride.group + co * stride.out_channel;
     for (int64_t r = 0; r < rows; ++r)  // their lines are short, and far from each other
@@ -302,7 +324,9 @@ Kept forward_kept(const Problem& p) {
   const Plan plan(p, /*threads=*/1);
   if (plan.tile_count > kMostKeptTiles) return {};
   Kept kept{p.groups * plan.strips * plan.points * plan.whole_plane * int64_t(sizeof(float)), 0};
-  for (int a = 0; a < p.axes; ++a) kept.layout = kept.layout * kTiles + uint64_t(plan.axis[a].tile);
+  for (int a = 0; a < p.axes; ++a)
+    kept.layout = (kept.layout * kTiles + uint64_t(plan.axis[a].tile)) * (kMostStride + 1) +
+                  uint64_t(plan.axis[a].stride);
   return kept;
 }
 

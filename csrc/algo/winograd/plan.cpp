@@ -13,7 +13,7 @@ constexpr int64_t kLeastStrips = 4;          // of several blocks of tiles: as m
 // F(4,3), though twice as large in the mean. F(4,5), of eight points, would err twice as much on two.
 Tile tile_for(const Axis& x, int tiled_axes) {
   const int64_t outputs = ceil_div(x.output_size, x.dilation);
-  switch (x.kernel_size) {
+  switch (taps_of(x)) {
     case 2:
       return tiled_axes > 2 || ceil_div(outputs, 3) * 4 < ceil_div(outputs, 5) * 6 ? Tile::f3_2
                                                                                    : Tile::f5_2;
@@ -29,7 +29,7 @@ Tile tile_for(const Axis& x, int tiled_axes) {
 View straightened(const Problem& p, View weight, bool* backwards) {
   int64_t offset = 0;
   for (int a = 0; a < p.axes; ++a) {
-    backwards[a] = weight.axis[a] < 0 && p.axis[a].kernel_size > 1;
+    backwards[a] = weight.axis[a] < 0 && p.axis[a].kernel_size > 1 && p.axis[a].stride == 1;
     if (!backwards[a]) continue;
     offset += (p.axis[a].kernel_size - 1) * weight.axis[a];
     weight.axis[a] = -weight.axis[a];
@@ -56,6 +56,9 @@ Tiling::Tiling(const Problem& p) {
     t.outputs = of.outputs;
     t.taps = of.taps;
     t.dilation = is_tiled(x) ? x.dilation : 1;
+    t.stride = x.stride;
+    t.phases = phases_of(x);
+    phases *= t.phases;
     const int64_t apart = std::min(t.dilation, x.output_size);
     t.tiles_apart = ceil_div(ceil_div(x.output_size, t.dilation), t.outputs);
     tiles.size[a] = apart * t.tiles_apart;
@@ -69,6 +72,8 @@ Tiling::Tiling(const Problem& p) {
     }
   }
   tile_count = p.batch * tiles.per_image;
+  in_channels = p.in_channels_per_group();
+  depth = phases * in_channels;
 }
 
 void Tiling::set_block(int64_t block) {
@@ -81,7 +86,6 @@ void Tiling::set_block(int64_t block) {
 Plan::Plan(const Problem& p, int threads) : Tiling(p) {
   const Kernels<float>& kernel = kernels<float>();
   workers = workers_for(p, threads);
-  depth = p.in_channels_per_group();
   padded_depth = round_up(depth, lanes);
   channels = p.out_channels_per_group();
   vectors = ceil_div(channels, lanes);

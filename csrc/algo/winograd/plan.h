@@ -13,13 +13,19 @@ constexpr int64_t kChunkBytes = 256 << 10;  // of weights that a task makes as i
 constexpr int64_t kTilesPerRun = 16;        // gathered at a time: their lines stay in L1
 constexpr double kTileSeconds = 1e-8;       // to come to a vector of tiles, beside its points
 
+// A problem under a stride is one of stride 1 over phases: phase r of an axis holds the inputs
+// stride * j + r, counted from the first output's, and the taps stride * u + r. Every choice of
+// phases is further input channels, and phases that are short of a tap have a zero there.
+inline int64_t phases_of(const Axis& x) { return std::min(x.stride, x.kernel_size); }
+inline int64_t taps_of(const Axis& x) { return ceil_div(x.kernel_size, x.stride); }
+
 // One axis, cut into tiles. A dilated axis is `dilation` interleaved undilated ones: tile number t
 // is number t % tiles_apart of the outputs t / tiles_apart + dilation * j.
 struct TileAxis {
   Tile tile = Tile::plain;
   int64_t points = 1, outputs = 1, taps = 1;
   int64_t tiles_apart = 1;  // of one of the interleaved problems
-  int64_t dilation = 1;
+  int64_t dilation = 1, stride = 1, phases = 1;
 
   // The first output of a tile.
   int64_t origin(int64_t t) const { return t / tiles_apart + t % tiles_apart * outputs * dilation; }
@@ -31,8 +37,10 @@ struct Tiling {
   TileAxis axis[kMaxAxes];
   Grid tiles;  // of all images; its strides are unused
   int64_t points = 1, taps = 1, lines = 1,
-          output_lines = 1;  // of a tile; lines along the last axis
-  int64_t lanes, rows;       // of the kernels
+          output_lines = 1;    // of a tile; lines along the last axis
+  int64_t phases = 1;          // choices of one on every axis
+  int64_t in_channels, depth;  // of a group; what a product sums over: channels of all phases
+  int64_t lanes, rows;         // of the kernels
   int64_t tile_count, tiles_per_block;
   int64_t run, line, output_line;  // tiles of a run, vectors of its lines
 
@@ -42,9 +50,9 @@ struct Tiling {
 
 struct Plan : Tiling {
   int workers = 1;
-  int64_t depth, padded_depth;  // input channels of a group
-  int64_t channels, vectors;    // output channels of a group
-  int64_t strip, strips;        // channels of the widest strip, strips of a group
+  int64_t padded_depth;
+  int64_t channels, vectors;  // output channels of a group
+  int64_t strip, strips;      // channels of the widest strip, strips of a group
   int64_t strips_per_task, tasks_per_group, tasks_per_pass;
   int64_t tile_blocks;
   int64_t chunk;   // input channels whose weights are made at a time: all, or
@@ -70,17 +78,18 @@ struct Plan : Tiling {
   }
 };
 
-constexpr int64_t kMostTaps = 5;  // of an axis
+constexpr int64_t kMostStride = 16;
+constexpr int64_t kMostTaps = 5;  // of a phase of an axis
 
 // Whether an axis is transformed: from two taps on. Others have one.
-inline bool is_tiled(const Axis& x) { return x.kernel_size > 1; }
+inline bool is_tiled(const Axis& x) { return taps_of(x) > 1; }
 
 // A plane ends one cache line off a power of two: the points of a tile, one plane apart, must not
 // fall into one set of the cache.
 inline int64_t plane_of(int64_t elements, int64_t lanes) { return elements + lanes; }
 
 // Taps that run backwards (a true convolution, an input gradient) are read and written forwards, in
-// whole lines, and turned round by a step of the transform.
+// whole lines, and turned round by a step of the transform; not under a stride, which leaves no lines.
 View straightened(const Problem& p, View weight, bool* backwards);
 
 struct Worker {

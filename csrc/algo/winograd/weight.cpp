@@ -32,7 +32,7 @@ struct WeightPlan : Tiling {
 
   WeightPlan(const Problem& p, int threads) : Tiling(p) {
     workers = workers_for(p, threads);
-    in_vectors = ceil_div(p.in_channels_per_group(), lanes);
+    in_vectors = ceil_div(depth, lanes);
     out_vectors = ceil_div(p.out_channels_per_group(), lanes);
     const int64_t most = kSumsBytes / (points * lanes * lanes * int64_t(sizeof(float)));
     for (int64_t o = ceil_div(out_vectors, std::max<int64_t>(most, 1)); o <= out_vectors; ++o) {
@@ -157,7 +157,7 @@ struct ByWeight {
     const int64_t ci = b % plan.in_blocks * plan.in_channels;
     return {b / plan.in_blocks / plan.out_blocks, co,
             std::min(plan.out_channels, p.out_channels_per_group() - co), ci,
-            std::min(plan.in_channels, p.in_channels_per_group() - ci)};
+            std::min(plan.in_channels, plan.depth - ci)};
   }
 
   // The line number `line` of the outputs of a run, `channels` of it, turned: zeros beyond the last.
@@ -236,6 +236,7 @@ struct ByWeight {
 
   // The taps of input channels [ci, ci + lanes) of an output channel, counted from the block's.
   void store(const Block& b, int64_t co, int64_t ci, const float* from, const float* start) const {
+    if (plan.phases > 1) return store_phases(b, co, ci, from, start);
     const View& stride = weight.stride;
     const int64_t base =
         b.g * stride.group + (b.co + co) * stride.out_channel + (b.ci + ci) * stride.in_channel;
@@ -245,6 +246,22 @@ struct ByWeight {
                         taps.stride[taps.axes - 1]};
       kernels<float>().turn_back(weight.store, from + run.column * plan.lanes, plan.lanes, start,
                                  Finish{operands.accumulate}, lines);
+    });
+  }
+
+  void store_phases(const Block& b, int64_t co, int64_t ci, const float* from,
+                    const float* start) const {
+    const View& stride = weight.stride;
+    const int64_t base = b.g * stride.group + (b.co + co) * stride.out_channel;
+    const int64_t end = std::min(ci + plan.lanes, b.in_channels);
+    for_each_piece(plan, b.ci + ci, b.ci + end, [&](const Piece& piece) {
+      for_each_tap_line(
+          plan, p, stride, piece, [&](int64_t tap, int64_t count, int64_t offset, int64_t step) {
+            const Lines lines{weight.at(base + piece.ci * stride.in_channel + offset),
+                              piece.channels, stride.in_channel, count, step};
+            kernels<float>().turn_back(weight.store, from + tap * plan.lanes + piece.at, plan.lanes,
+                                       start, Finish{operands.accumulate}, lines);
+          });
     });
   }
 

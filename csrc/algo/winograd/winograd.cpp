@@ -6,9 +6,12 @@
 //
 // The product in the middle is one matrix product a point of the tile, over the input channels, or
 // by weight over the tiles: 36 for a tile of 4x4 outputs of 3x3 taps, which would take 144, or of 2x2
-// of 5x5, which would take 100. Axes of one tap stay as they are. By input, a stride makes several
-// problems of stride 1, of a part of the taps each (core/relabel.h): of 5x5 by 2x2, one of 3x3, two of
-// 3x2 and one of 2x2, whose tiles take 7.3 products a position where it would be 25.
+// of 5x5, which would take 100. Axes of one tap stay as they are.
+//
+// Under a stride s, the inputs s * j + r and the taps s * u + r of an axis are a phase, and all phases
+// together a problem of stride 1: the sum over ci is one over (phase, ci). Of 5x5 taps by 2x2, four
+// phases of 3x3, one or two rows of which are zeros: 9 products an output instead of 25. By input
+// they are several problems (core/relabel.h), of 3x3, 3x2, 2x3 and 2x2 taps: 7.3 products.
 //
 // Rounding, measured on normal random numbers against the same sum in double. Root mean square, as
 // multiples of gemm's in float32, from 16 channels on: 2.4 to 5.4 for two axes of F(4,3), 1.7 for
@@ -36,19 +39,31 @@ namespace {
 using namespace winograd_detail;
 
 constexpr double kErrorFactor = 32;
-constexpr const char* kOneTap = "kernel size 1 on every axis (winograd needs a larger one)";
+constexpr const char* kOneTap = "no kernel size above the stride (winograd needs one)";
 constexpr int64_t kLeastPositions = 128;  // by weight, of 4 or 5 taps on two axes; more on three
 
 bool any_tiled(const Problem& p) { return std::any_of(p.axis, p.axis + p.axes, is_tiled); }
 
+std::string refuses_axis(const Axis& x, const TileAxis& tile) {
+  const auto number = [](int64_t n) { return std::to_string(n); };
+  if (x.stride > kMostStride)
+    return "stride " + number(x.stride) + " (winograd needs at most " + number(kMostStride) + ")";
+  const std::string at_stride = x.stride > 1 ? " at stride " + number(x.stride) : "";
+  if (x.kernel_size < 1 || x.kernel_size > kMostTaps * x.stride)
+    return "kernel size " + number(x.kernel_size) + at_stride + " (winograd needs 1 to " +
+           number(kMostTaps * x.stride) + ")";
+  if (x.stride > 1 && x.kernel_size > 1 && x.dilation != 1)
+    return "dilation " + number(x.dilation) + at_stride + " (winograd needs 1)";
+  if (is_tiled(x) && tile.points * tile.phases >= tile.outputs * x.kernel_size)
+    return "kernel size " + number(x.kernel_size) + at_stride + " (winograd would save nothing)";
+  return "";
+}
+
 std::string refuses_axes(const Problem& p) {
-  for (int a = 0; a < p.axes; ++a) {
-    const Axis& x = p.axis[a];
-    if (x.kernel_size < 1 || x.kernel_size > kMostTaps)
-      return "kernel size " + std::to_string(x.kernel_size) + " (winograd needs 1 to " +
-             std::to_string(kMostTaps) + ")";
-    if (x.stride != 1) return "stride " + std::to_string(x.stride) + " (winograd needs 1)";
-  }
+  const Tiling tiling(p);
+  for (int a = 0; a < p.axes; ++a)
+    if (const std::string refusal = refuses_axis(p.axis[a], tiling.axis[a]); !refusal.empty())
+      return refusal;
   return "";
 }
 
@@ -68,7 +83,7 @@ std::string refuses_weight(const Problem& p) {
   bool long_taps = false;
   for (int a = 0; a < p.axes; ++a) {
     tiled += is_tiled(p.axis[a]);
-    long_taps |= p.axis[a].kernel_size > 3;
+    long_taps |= taps_of(p.axis[a]) > 3;
   }
   const int64_t positions = p.batch * p.output_positions();
   const int64_t least = tiled > 2 ? 4 * kLeastPositions : kLeastPositions;
