@@ -374,6 +374,16 @@ def test_tiles_and_directions_are_kept_apart():
     assert count() == 6
 
 
+def test_strides_are_kept_apart():
+    """By 3 and by 4 one weight of 6 taps has the same tiles, of other taps."""
+    weight = torch.randn(C, C, 6, 6)
+    for _ in range(3):
+        for stride in (3, 4):
+            made = convolve(weight, stride=stride)
+            assert torch.equal(made, convolve(weight.clone(), stride=stride))
+    assert count() == 2
+
+
 def test_training_is_the_same_with_and_without():
     def train(limit: int) -> list[Tensor]:
         torchconv.set_kept_weights(limit)

@@ -28,7 +28,9 @@
 // where positions are few (25 for 100 of them): 20 on a map of 12x12, 14 on one of 14x14, 4 on one of
 // 28x28; 10 for three axes of 12; 8 for one axis. F(5,2) on two axes: 12 from 16 channels on, 26 for
 // one; by weight 13. F(3,4): 11, and 18 by weight, but 42 by three axes of 2, refused as those of five
-// taps are. kErrorFactor is above all of them. NaN and infinity reach the whole tile.
+// taps are. Under a stride there is more to sum over: 16 for 3x3, 12 for 4x4, 9 for 5x5, 6 for 11x11
+// by 4x4; by input, of one output channel, 17; by weight 9. kErrorFactor is above all of them. NaN and
+// infinity reach the whole tile.
 #include "algo/winograd/plan.h"
 #include "core/check.h"
 #include "core/relabel.h"
