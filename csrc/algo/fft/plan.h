@@ -41,6 +41,7 @@ struct Cut {
   int64_t points = 1, lines = 1;  // of a tile; complex numbers
   int64_t imaginary, line;        // elements from real to imaginary parts, and to the next line
   int64_t tile_count = 1, per_image = 1;
+  int64_t positions = 1;  // of all tiles' outputs
 
   TileAxis& last() { return axis[axes - 1]; }
   const TileAxis& last() const { return axis[axes - 1]; }
