@@ -153,7 +153,17 @@ FAULTS = {
     ),
     "run_misplaced": ("algo/gemm/weight.cpp", "run.column * height", "run.column"),
     "split_lost": ("algo/gemm/weight.cpp", "int64_t s = 1; s < plan", "int64_t s = 2; s < plan"),
-    "conjugated": ("algo/gemm/weight.cpp", "sums[j] -= sums[row", "sums[j] += sums[row"),
+    "products_apart": ("algo/gemm/weight.cpp", "if (plan.planes == 2)\n      comb", "if (0)\n comb"),
+    "third_factor_lost": (
+        "algo/gemm/forward.cpp",
+        "add_planes(to, part, rows * (k1 - k0));",
+        "{}",
+    ),
+    "plane_of_another": (
+        "algo/gemm/input.cpp",
+        "rows + q * plan.rows * plan.columns + run.column",
+        "rows + run.column",
+    ),
     "weight_out_of_place": ("algo/gemm/weight.cpp", "lanes != 0)", "lanes < 0)"),
     "few_chunk_lost": ("algo/gemm/few.cpp", "k < plan.depth; k += plan", "k < 1; k += plan"),
     "few_tail_lost": ("algo/gemm/few.cpp", "if (whole == b.rows) continue;", "continue;"),

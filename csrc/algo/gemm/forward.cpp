@@ -10,7 +10,8 @@
 //           for each panel of W:                         L2
 //             tile: C += panel * strip                   registers
 //
-// Where the output's layout allows, C is the output itself.
+// Where the output's layout allows, C is the output itself. Of complex numbers X, W and C have three
+// parts each (parts.h).
 #include "algo/gemm/parts.h"
 
 namespace torchconv::gemm_detail {
@@ -26,7 +27,8 @@ constexpr int64_t kAliasedBytes = 1 << 10;
 template <typename T>
 struct ForwardPlan {
   int workers;
-  int64_t planes, rows, depth, chunk;               // rows of one group, planes counted
+  int64_t planes, products;
+  int64_t rows, depth, chunk;                       // rows of one group
   int64_t rows_per_block, row_blocks, packed_rows;  // of a block, blocks, and packed at a time
   int64_t positions, columns, column_blocks;        // columns of a block
 
@@ -34,18 +36,19 @@ struct ForwardPlan {
     const Kernels<T>& kernel = kernels<T>();
     workers = workers_for(p, threads);
     planes = planes_of(p.dtype);
-    rows = p.out_channels_per_group() * planes;
-    depth = p.taps() * p.in_channels_per_group() * planes;
+    products = products_of(planes);
+    rows = p.out_channels_per_group();
+    depth = p.taps() * p.in_channels_per_group();
     positions = p.batch * p.output_positions();
-    chunk = depth_chunk<T>(depth);
-    const int64_t chunk_bytes = chunk * int64_t(sizeof(T));
-    int64_t most_columns = std::min(kBlockBytes / chunk_bytes, kMostColumns);
+    chunk = depth_chunk<T>(depth, planes);
+    const int64_t chunk_bytes = products * chunk * int64_t(sizeof(T));
+    int64_t most_columns = std::min(planes * kBlockBytes / chunk_bytes, kMostColumns);
     // Of a shallow block all stays in L1.
     const int64_t in_strip = kStripBytes / chunk_bytes;
     if (in_strip >= kLeastShallow * kernel.lanes) most_columns = std::min(most_columns, in_strip);
     column_blocks = ceil_div(positions, round_down(most_columns, kernel.lanes));
     cut_columns(kernel.lanes);
-    const int64_t most_rows = kSumsBytes / (columns * int64_t(sizeof(Sum<T>)));
+    const int64_t most_rows = kSumsBytes / (products * columns * int64_t(sizeof(Sum<T>)));
     row_blocks = ceil_div(rows, round_down(most_rows, kernel.rows));
     // Too few tasks: halve what costs less to pack twice.
     while (p.groups * row_blocks * column_blocks < least_tasks(workers)) {
@@ -70,31 +73,28 @@ struct ForwardPlan {
 
 template <typename T>
 struct Worker {
-  T* patches;     // [chunk][columns] of X
-  T* panels;      // [packed_rows / rows][chunk][rows] of W
-  Sum<T>* sums;   // [rows_per_block][columns] of Y
-  Sum<T>* start;  // [rows_per_block]: where the sums begin
+  T* patches;     // [product][chunk][columns] of X
+  T* panels;      // [product][packed_rows / rows][chunk][rows] of W
+  Sum<T>* sums;   // [product][rows_per_block][columns] of Y
+  Sum<T>* start;  // [plane][rows_per_block]: where the sums begin
   Worker(const ForwardPlan<T>& plan, Arena* arena) {
-    patches = arena->take<T>(plan.chunk * plan.columns);
-    panels = arena->take<T>(plan.packed_rows * plan.chunk);
-    sums = arena->take<Sum<T>>(plan.rows_per_block * plan.columns);
-    start = arena->take<Sum<T>>(plan.rows_per_block);
+    patches = arena->take<T>(plan.products * plan.chunk * plan.columns);
+    panels = arena->take<T>(plan.products * plan.packed_rows * plan.chunk);
+    sums = arena->take<Sum<T>>(plan.products * plan.rows_per_block * plan.columns);
+    start = arena->take<Sum<T>>(plan.planes * plan.rows_per_block);
   }
 };
 
-// Packs rows [r0, r0 + rows) of W, depth [k0, k1), as panels of [k][row]. Row r is output channel
-// r / planes; of a complex one, plane 0 makes the real and plane 1 the imaginary part of Y:
-//
-//     yr = wr xr - wi xi,    yi = wi xr + wr xi
+// Packs rows [r0, r0 + rows) of a plane of W, depth [k0, k1), as panels of [k][row].
 //
 // Where rows lie closer in memory than channels of the depth do (by input), all panels take their
 // piece of a few steps of the depth before the next is read; else panel after panel.
 template <typename T>
-void pack_panels(const Problem& p, const Reals& weight, int64_t g, int64_t r0, int64_t rows,
-                 int64_t k0, int64_t k1, T* to) {
-  const int64_t tile = kernels<T>().rows, planes = weight.planes, row = weight.stride.out_channel;
+void pack_panels(const Problem& p, const Reals& weight, int64_t g, int64_t plane, int64_t r0,
+                 int64_t rows, int64_t k0, int64_t k1, T* to) {
+  const int64_t tile = kernels<T>().rows, row = weight.stride.out_channel;
   const Grid grid = weight_grid(p, weight.stride);
-  const int64_t channel = g * weight.stride.group + r0 / planes * row;
+  const int64_t channel = plane + g * weight.stride.group + r0 * row;
   const bool across = row < weight.stride.in_channel;
   const int64_t together = across ? rows : tile;
   const int64_t most = across && grid.axes == 1 ? kDepthAtATime : k1 - k0;
@@ -105,12 +105,9 @@ void pack_panels(const Problem& p, const Reals& weight, int64_t g, int64_t r0, i
         for (int64_t r = begin; r < begin + together && r < rows; r += tile) {
           const int64_t count = std::min(tile, rows - r);
           T* const panel = to + r * (k1 - k0) + (k - k0 + run.column) * count;
-          for (int64_t q = 0; q < planes; ++q) {  // the "image" of a run is its plane
-            const Lines lines{weight.at(offset + r / planes * row + (q ^ run.n)), count / planes,
-                              row, run.count, grid.stride[grid.axes - 1]};
-            const Sum<T> sign = q == 0 && run.n == 1 ? -1 : 1;
-            kernels<T>().interleave(weight.store, lines, sign, panel + q, planes, count);
-          }
+          const Lines lines{weight.at(offset + r * row), count, row, run.count,
+                            grid.stride[grid.axes - 1]};
+          kernels<T>().interleave(weight.store, lines, Sum<T>(1), panel, 1, count);
         }
       });
 }
@@ -156,14 +153,14 @@ struct Forward {
 
   // Where the sums of a block's rows begin: at the bias.
   void pack_start(const Block& b, Sum<T>* start) const {
-    std::fill(start, start + b.rows, Sum<T>(0));
+    std::fill(start, start + plan.planes * plan.rows_per_block, Sum<T>(0));
     if (!operands.bias.data) return;
     const Reals bias(operands.bias, p.dtype);
     const int64_t row = bias.stride.out_channel;
-    const int64_t offset = b.g * bias.stride.group + b.r0 / plan.planes * row;
+    const int64_t offset = b.g * bias.stride.group + b.r0 * row;
     for (int q = 0; q < plan.planes; ++q) {
-      const Lines lines{bias.at(offset + q), 1, 0, b.rows / plan.planes, row};
-      kernels<Sum<T>>().interleave(bias.store, lines, Sum<T>(1), start + q, 0, plan.planes);
+      const Lines lines{bias.at(offset + q), 1, 0, b.rows, row};
+      kernels<Sum<T>>().gather(bias.store, lines, start + q * plan.rows_per_block, 0);
     }
   }
 
@@ -191,27 +188,43 @@ struct Forward {
                                                k0 * input.stride.in_channel + o));
   }
 
-  // Rows [k0, k1) of the block of X: of both planes, one after the other.
+  // Rows [k0, k1) of the block of X.
   void pack_input(const Block& b, int64_t k0, int64_t k1, T* to) const {
-    const int64_t half = plan.depth / plan.planes;
-    for (int64_t k = k0; k < k1;) {
-      const int64_t end = std::min(k1, (k / half + 1) * half), m = k % half;
-      pack_patches(p, input, b.g, int(k / half), m, m + end - k, b.first, b.count,
-                   to + (k - k0) * plan.columns, plan.columns);
-      k = end;
-    }
+    if (k0 == k1) return;  // there may be no taps
+    const int64_t part = plan.chunk * plan.columns;
+    for (int q = 0; q < plan.planes; ++q)
+      pack_patches(p, input, b.g, q, k0, k1, b.first, b.count, to + q * part, plan.columns);
+    if (plan.planes == 2) add_planes(to, part, (k1 - k0) * plan.columns);
+  }
+
+  // Rows [r0, r0 + rows) of the block of W, depth [k0, k1).
+  void pack_weight(const Block& b, int64_t r0, int64_t rows, int64_t k0, int64_t k1, T* to) const {
+    const int64_t part = plan.packed_rows * plan.chunk;
+    for (int q = 0; q < plan.planes; ++q)
+      pack_panels(p, weight, b.g, q, b.r0 + r0, rows, k0, k1, to + q * part);
+    if (plan.planes == 2) add_planes(to, part, rows * (k1 - k0));
+  }
+
+  // Of complex numbers the sums begin at zero: a bias would be rounded with all three.
+  void combine(const Block& b, const Sum<T>* start, Sum<T>* sums) const {
+    const int64_t part = plan.rows_per_block * plan.columns;
+    combine_products(sums, part, b.rows, plan.columns, b.count);
+    for (int q = 0; operands.bias.data && q < plan.planes; ++q)
+      for (int64_t r = 0; r < b.rows; ++r)
+        for (int64_t j = 0; j < b.count; ++j)
+          sums[q * part + r * plan.columns + j] += start[q * plan.rows_per_block + r];
   }
 
   void store(const Block& b, const Sum<T>* sums) const {
     for_each_run(grid, b.first, b.count, [&](const Run& run) {
       const int64_t offset = run.n * output.stride.batch + b.g * output.stride.group +
-                             b.r0 / plan.planes * output.stride.out_channel + grid.offset(run);
+                             b.r0 * output.stride.out_channel + grid.offset(run);
       for (int q = 0; q < plan.planes; ++q) {
-        const Lines lines{output.at(offset + q), b.rows / plan.planes, output.stride.out_channel,
-                          run.count, grid.stride[grid.axes - 1]};
-        kernels<T>().scatter(output.store, sums + q * plan.columns + run.column,
-                             plan.planes * plan.columns, Finish{operands.accumulate, p.activation},
-                             lines);
+        const Lines lines{output.at(offset + q), b.rows, output.stride.out_channel, run.count,
+                          grid.stride[grid.axes - 1]};
+        kernels<T>().scatter(output.store,
+                             sums + q * plan.rows_per_block * plan.columns + run.column,
+                             plan.columns, Finish{operands.accumulate, p.activation}, lines);
       }
     });
   }
@@ -228,13 +241,18 @@ struct Forward {
       if (!x) pack_input(b, k0, k1, worker.patches);
       for (int64_t r = 0; r < b.rows; r += plan.packed_rows) {
         const int64_t rows = std::min(plan.packed_rows, b.rows - r);
-        pack_panels(p, weight, b.g, b.r0 + r, rows, k0, k1, worker.panels);
-        multiply<T>(rows, b.count, k1 - k0, worker.panels, x ? x : worker.patches,
-                    x ? input.stride.in_channel : plan.columns, sums + r * sums_row, sums_row,
-                    worker.start + r, k0 > 0 || (direct && operands.accumulate));
+        pack_weight(b, r, rows, k0, k1, worker.panels);
+        for (int64_t q = 0; q < plan.products; ++q)
+          multiply<T>(rows, b.count, k1 - k0, worker.panels + q * plan.packed_rows * plan.chunk,
+                      x ? x : worker.patches + q * plan.chunk * plan.columns,
+                      x ? input.stride.in_channel : plan.columns,
+                      sums + q * plan.rows_per_block * plan.columns + r * sums_row, sums_row,
+                      plan.planes == 1 ? worker.start + r : nullptr,
+                      k0 > 0 || (direct && operands.accumulate));
       }
       k0 = k1;
     } while (k0 < plan.depth);
+    if (plan.planes == 2) combine(b, worker.start, worker.sums);
     if (!direct) store(b, worker.sums);
   }
 };

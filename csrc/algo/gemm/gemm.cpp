@@ -9,8 +9,7 @@
 // After Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008): a strip of
 // X stays in L1 while panels of W stream past it, and sums live in registers (micro/kernels.h).
 //
-// Complex numbers are pairs of reals: (wr + i wi)(xr + i xi) is one real product with twice the
-// rows and twice the depth, the signs put in while W is packed.
+// Complex numbers are two planes of reals, and a product of them is three of reals (parts.h).
 //
 // Sums run over m (or over the positions) in an order fixed by the problem alone, so the bits do
 // not depend on the threads.
@@ -98,7 +97,7 @@ double cost(const Problem& problem) {
   double filled = 1, turned = 0;
   if (p.result == Result::weight) {
     const double lanes = lanes_of(p.dtype);
-    const double columns = double(p.in_channels_per_group() * p.taps()) * planes;
+    const double columns = double(p.in_channels_per_group() * p.taps());
     filled = columns == 0 ? 1 : std::ceil(columns / lanes) * lanes / columns;
     turned = double(p.batch) * double(p.out_channels) * double(p.output_positions()) * planes *
              2.4e-9 / lanes;
@@ -110,7 +109,8 @@ double cost(const Problem& problem) {
     return 1e-6 + 1e-6 * groups + made / (products * 4e9) + carried / 1e9 +
            weights * double(element_bytes(p.dtype)) / 40e9;
   const double pieces = groups * double(p.batch);
-  return 1e-6 + 3e-6 * pieces + made * filled * planes * planes / (products * 6e9) +
+  return 1e-6 + 3e-6 * pieces +
+         made * filled * double(products_of(planes_of(p.dtype))) / (products * 6e9) +
          carried / (adds ? 8e9 : 3e9) + lines * (adds ? 1e-8 : 4e-9) + weights / 4e9 + turned;
 }
 

@@ -22,14 +22,14 @@ constexpr int64_t kShortLine = 16;     // makes a gather dear
 
 template <typename T>
 struct InputWorker {
-  T* outputs;      // [chunk][columns] of Y
-  T* panels;       // [packed_rows / tile][chunk][tile] of W
-  Sum<T>* sums;    // [rows][columns] of G
+  T* outputs;      // [product][chunk][columns] of Y
+  T* panels;       // [product][packed_rows / tile][chunk][tile] of W
+  Sum<T>* sums;    // [product][rows][columns] of G
   Sum<T>* result;  // [image][channel][plane][slot][u]... of X
   InputWorker(const InputPlan<T>& plan, Arena* arena) {
-    outputs = arena->take<T>(plan.chunk * plan.columns);
-    panels = arena->take<T>(plan.packed_rows * plan.chunk);
-    sums = arena->take<Sum<T>>(plan.rows * plan.columns);
+    outputs = arena->take<T>(plan.products * plan.chunk * plan.columns);
+    panels = arena->take<T>(plan.products * plan.packed_rows * plan.chunk);
+    sums = arena->take<Sum<T>>(plan.products * plan.rows * plan.columns);
     result = arena->take<Sum<T>>(plan.images * plan.channels * plan.planes * plan.image);
   }
 };
@@ -75,31 +75,28 @@ struct ByInput {
     return b;
   }
 
-  // Rows [m0, m1) of G, m = (ci, t), over depth [k0, k1) of (plane, co), as panels of [k][row]. Row
-  // (m, q) is the real or the imaginary part, as in the forward problem.
+  // Rows [m0, m1) of G, m = (ci, t), over depth [k0, k1) of co, as panels of [k][row].
   void pack_weights(const Block& b, int64_t m0, int64_t m1, int64_t k0, int64_t k1, T* to) const {
+    const int64_t part = plan.packed_rows * plan.chunk;
+    for (int q = 0; q < plan.planes; ++q) pack_plane(b, q, m0, m1, k0, k1, to + q * part);
+    if (plan.planes == 2) add_planes(to, part, (m1 - m0) * (k1 - k0));
+  }
+  void pack_plane(const Block& b, int64_t plane, int64_t m0, int64_t m1, int64_t k0, int64_t k1,
+                  T* to) const {
     const Grid grid = weight_grid(p, weight.stride);
-    const int64_t tile = kernels<T>().rows, half = plan.depth / plan.planes;
-    const int64_t rows = (m1 - m0) * plan.planes, depth = k1 - k0;
+    const int64_t tile = kernels<T>().rows, rows = m1 - m0, depth = k1 - k0;
     for (int64_t k = k0, end; k < k1; k = end) {
-      end = std::min({k + kDepthAtATime, k1, (k / half + 1) * half});
-      const int64_t plane = k / half;
-      const int64_t channel = b.g * weight.stride.group + k % half * weight.stride.out_channel;
-      for_each_run(grid, m0, m1 - m0, [&](const Run& run) {
+      end = std::min(k + kDepthAtATime, k1);
+      const int64_t channel = plane + b.g * weight.stride.group + k * weight.stride.out_channel;
+      for_each_run(grid, m0, rows, [&](const Run& run) {
         const int64_t step = grid.stride[grid.axes - 1], stop = run.column + run.count;
         for (int64_t m = run.column, next; m < stop; m = next) {
-          const int64_t r = m * plan.planes, panel = r / tile * tile;
-          const int64_t width = std::min(tile, rows - panel);
-          next = std::min(stop, (panel + width) / plan.planes);
+          const int64_t panel = m / tile * tile, width = std::min(tile, rows - panel);
+          next = std::min(stop, panel + width);
           const int64_t offset = channel + grid.offset(run) + (m - run.column) * step;
-          for (int64_t q = 0; q < plan.planes; ++q) {
-            const Lines lines{weight.at(offset + (q ^ plane)), next - m, step, end - k,
-                              weight.stride.out_channel};
-            const Sum<T> sign = q == 0 && plane == 1 ? -1 : 1;
-            kernels<T>().interleave(weight.store, lines, sign,
-                                    to + panel * depth + (k - k0) * width + r - panel + q,
-                                    plan.planes, width);
-          }
+          const Lines lines{weight.at(offset), next - m, step, end - k, weight.stride.out_channel};
+          kernels<T>().interleave(weight.store, lines, Sum<T>(1),
+                                  to + panel * depth + (k - k0) * width + m - panel, 1, width);
         }
       });
     }
@@ -108,13 +105,10 @@ struct ByInput {
   // Depth [k0, k1) of Y at positions [first, first + count).
   void pack_outputs(const Block& b, int64_t k0, int64_t k1, int64_t first, int64_t count,
                     T* to) const {
-    const int64_t half = plan.depth / plan.planes;
-    for (int64_t k = k0, end; k < k1; k = end) {
-      end = std::min(k1, (k / half + 1) * half);
-      const int64_t co = k % half;
-      pack_patches(y.problem, output, b.g, int(k / half), co, co + end - k, first, count,
-                   to + (k - k0) * plan.columns, plan.columns);
-    }
+    const int64_t part = plan.chunk * plan.columns;
+    for (int q = 0; q < plan.planes; ++q)
+      pack_patches(y.problem, output, b.g, q, k0, k1, first, count, to + q * part, plan.columns);
+    if (plan.planes == 2) add_planes(to, part, (k1 - k0) * plan.columns);
   }
 
   // Adds a piece of G, rows [m0, m1) at positions [first, first + count), to the block of X.
@@ -134,7 +128,7 @@ struct ByInput {
         place[a] = slot * (a == 0 ? plan.band : x.length) + shift;
         rest /= x.axis.kernel_size;
       }
-      const Sum<T>* const rows = sums + (from * plan.taps + t - m0) * plan.planes * plan.columns;
+      const Sum<T>* const rows = sums + (from * plan.taps + t - m0) * plan.columns;
       for_each_run(grid, first, count, [&](const Run& run) {
         // The part of the run inside the band.
         int64_t begin = 0, end = run.count;
@@ -150,8 +144,9 @@ struct ByInput {
         for (int a = 0; a < p.axes; ++a) offset += (place[a] + run.o[a]) * plan.inner[a];
         for (int64_t q = 0; q < plan.planes; ++q) {
           const Lines to{result + offset + q * plan.image, until - from, channel, end - begin, 1};
-          kernels<T>().scatter(kOwnStore<Sum<T>>, rows + q * plan.columns + run.column + begin,
-                               plan.taps * plan.planes * plan.columns, Finish{true}, to);
+          kernels<T>().scatter(kOwnStore<Sum<T>>,
+                               rows + q * plan.rows * plan.columns + run.column + begin,
+                               plan.taps * plan.columns, Finish{true}, to);
         }
       });
     }
@@ -213,22 +208,27 @@ struct ByInput {
   void task(const Block& b, const InputWorker<T>& worker) const {
     const int64_t image = plan.channels * plan.planes * plan.image;
     std::fill(worker.result, worker.result + (b.n1 - b.n0) * image, Sum<T>(0));
-    const int64_t m_end = b.c1 * plan.taps, m_step = plan.rows / plan.planes;
-    for (int64_t m0 = b.c0 * plan.taps; m0 < m_end; m0 += m_step)
+    const int64_t m_end = b.c1 * plan.taps;
+    for (int64_t m0 = b.c0 * plan.taps; m0 < m_end; m0 += plan.rows)
       for (int64_t j = 0; j < b.count; j += plan.columns) {
-        const int64_t m1 = std::min(m_end, m0 + m_step), first = b.first + j;
+        const int64_t m1 = std::min(m_end, m0 + plan.rows), first = b.first + j;
         const int64_t count = std::min(plan.columns, b.count - j);
         for (int64_t k0 = 0; k0 < plan.depth; k0 += plan.chunk) {
           const int64_t k1 = std::min(plan.depth, k0 + plan.chunk);
           pack_outputs(b, k0, k1, first, count, worker.outputs);
           for (int64_t m = m0, end; m < m1; m = end) {
-            end = std::min(m1, m + plan.packed_rows / plan.planes);
-            Sum<T>* const sums = worker.sums + (m - m0) * plan.planes * plan.columns;
+            end = std::min(m1, m + plan.packed_rows);
             pack_weights(b, m, end, k0, k1, worker.panels);
-            multiply<T>((end - m) * plan.planes, count, k1 - k0, worker.panels, worker.outputs,
-                        plan.columns, sums, plan.columns, nullptr, k0 > 0);
+            for (int64_t q = 0; q < plan.products; ++q)
+              multiply<T>(end - m, count, k1 - k0,
+                          worker.panels + q * plan.packed_rows * plan.chunk,
+                          worker.outputs + q * plan.chunk * plan.columns, plan.columns,
+                          worker.sums + (q * plan.rows + m - m0) * plan.columns, plan.columns,
+                          nullptr, k0 > 0);
           }
         }
+        if (plan.planes == 2)
+          combine_products(worker.sums, plan.rows * plan.columns, m1 - m0, plan.columns, count);
         add(b, m0, m1, first, count, worker.sums, worker.result);
       }
     const int64_t group = b.g * input.stride.group + b.c0 * input.stride.in_channel;

@@ -44,7 +44,7 @@ struct SlottedAxis {
 template <typename T>
 struct InputPlan {
   int workers;
-  int64_t planes, taps, depth, chunk;
+  int64_t planes, products, taps, depth, chunk;
   int64_t channels, channel_blocks, images, image_blocks, band, bands;  // of a block, and blocks
   int64_t inner[kMaxAxes], image;    // elements of one step along an axis of slots; of all of them
   int64_t positions, columns, rows;  // of G: of a block, and of a piece of it
@@ -55,8 +55,9 @@ struct InputPlan {
     workers = workers_for(p, threads);
     planes = planes_of(p.dtype);
     taps = p.taps();
-    depth = p.out_channels_per_group() * planes;
-    chunk = depth_chunk<T>(depth);
+    products = products_of(planes);
+    depth = p.out_channels_per_group();
+    chunk = depth_chunk<T>(depth, planes);
     const SlottedAxis first(p.axis[0]);
     const int64_t reach = first.length - p.axis[0].output_size;
     inner[p.axes - 1] = 1;
@@ -65,7 +66,7 @@ struct InputPlan {
       inner[a - 1] = inner[a] * x.slots * x.length;
     }
     const int64_t all = p.in_channels_per_group();
-    channels = std::clamp<int64_t>(kRowsWanted / (taps * planes), 1, all);
+    channels = std::clamp<int64_t>(kRowsWanted / taps, 1, all);
     images = bands = 1;
     band = first.length;
     const auto bytes = [&] {
@@ -73,7 +74,7 @@ struct InputPlan {
     };
     const auto tasks = [&] { return p.groups * ceil_div(all, channels) * p.batch * bands; };
     const auto halve_channels = [&] {
-      if (channels == 1 || channels * taps * planes < 2 * kLeastRows) return false;
+      if (channels == 1 || channels * taps < 2 * kLeastRows) return false;
       channels = ceil_div(channels, 2);
       return true;
     };
@@ -101,15 +102,15 @@ struct InputPlan {
 
     const int64_t lines = std::min(band + reach, p.axis[0].output_size);
     positions = images * lines * (per_image / p.axis[0].output_size);
+    const int64_t chunk_bytes = products * chunk * int64_t(sizeof(T));
     const int64_t most_columns =
-        round_down(std::min(kBlockBytes / (chunk * int64_t(sizeof(T))), kMostColumns), lanes);
+        round_down(std::min(planes * kBlockBytes / chunk_bytes, kMostColumns), lanes);
     columns = round_up(ceil_div(positions, ceil_div(positions, most_columns)), lanes);
     const auto fit = [&](int64_t all_bytes, int64_t row_bytes) {
-      return std::min(channels * taps * planes,
-                      round_down(all_bytes / row_bytes, planes * tile_rows));
+      return std::min(channels * taps, round_down(all_bytes / row_bytes, tile_rows));
     };
-    rows = fit(kProductBytes, columns * int64_t(sizeof(Sum<T>)));
-    packed_rows = std::min(rows, fit(kBlockBytes, chunk * int64_t(sizeof(T))));
+    rows = fit(kProductBytes, products * columns * int64_t(sizeof(Sum<T>)));
+    packed_rows = std::min(rows, fit(kBlockBytes, chunk_bytes));
   }
   int64_t tasks(const Problem& p) const { return p.groups * channel_blocks * image_blocks * bands; }
 };

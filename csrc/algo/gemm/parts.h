@@ -15,11 +15,13 @@ constexpr int64_t kMostColumns = 512;       // of a block, so that shallow ones 
 // Below which a block is halved: two each, so that one worker need not wait long for another.
 inline int least_tasks(int workers) { return workers > 1 ? 2 * workers : 1; }
 
-// The depth is walked in chunks as long as a strip of B allows, and about equal.
+// The depth is walked in chunks as long as a strip of B allows, and about equal; shorter ones where
+// A and B have two planes, to leave room for as many rows and columns.
 template <typename T>
-int64_t depth_chunk(int64_t depth) {
+int64_t depth_chunk(int64_t depth, int64_t planes) {
   const Kernels<T>& kernel = kernels<T>();
-  const int64_t longest = kStripBytes / int64_t(kernel.vectors * kernel.lanes * sizeof(T));
+  const int64_t longest =
+      kStripBytes / (planes * kernel.vectors * kernel.lanes * int64_t(sizeof(T)));
   return std::max<int64_t>(ceil_div(depth, std::max<int64_t>(ceil_div(depth, longest), 1)), 1);
 }
 
@@ -46,6 +48,32 @@ void multiply(int64_t rows, int64_t columns, int64_t depth, T* a, const T* b, in
       v += width;
     }
   }
+}
+
+// A complex product is three real ones, after Gauss:
+//
+//     (a + i b) (c + i d) = (s0 - s1) + i (s2 - s0 - s1),
+//     s0 = a c,    s1 = b d,    s2 = (a + b) (c + d)
+//
+// A sum of n is off by at most 3 n eps of the sum of |a + i b| |c + i d|; four products, by 2 n eps.
+constexpr int64_t products_of(int64_t planes) { return planes == 2 ? 3 : 1; }
+
+// The factor of s2, behind the planes of a panel: parts lie `part` apart.
+template <typename T>
+void add_planes(T* panel, int64_t part, int64_t count) {
+  if constexpr (std::is_same_v<T, Sum<T>>)
+    for (int64_t k = 0; k < count; ++k) panel[2 * part + k] = panel[k] + panel[part + k];
+}
+
+// Rows of s0 and s1 become those of the planes.
+template <typename T>
+void combine_products(T* sums, int64_t part, int64_t rows, int64_t row, int64_t columns) {
+  for (int64_t r = 0; r < rows; ++r, sums += row)
+    for (int64_t j = 0; j < columns; ++j) {
+      const T x = sums[j], y = sums[part + j];
+      sums[j] = x - y;
+      sums[part + j] = sums[2 * part + j] - x - y;
+    }
 }
 
 // The output seen as the input of a 1x1 convolution: its patches are its own elements.

@@ -21,30 +21,32 @@ constexpr int64_t kLeastChunk = 96;     // where positions are fewer, blocks of 
 template <typename T>
 struct WeightPlan {
   int workers;
-  int64_t planes, rows, columns;                    // of one group's W, planes counted
+  int64_t planes, products, rows, columns;          // of one group's W
   int64_t rows_per_block, row_blocks, packed_rows;  // of a block, blocks, and packed at a time
-  int64_t m_per_block, m_blocks, block_row;
+  int64_t m_per_block, m_blocks;
   int64_t positions, chunk, chunk_row, chunks, splits;
 
   WeightPlan(const Problem& p, int threads) {
     const Kernels<T>& kernel = kernels<T>();
     workers = workers_for(p, threads);
     planes = planes_of(p.dtype);
-    const int64_t m = p.taps() * p.in_channels_per_group();
-    rows = p.out_channels_per_group() * planes;
-    columns = m * planes;
+    products = products_of(planes);
+    rows = p.out_channels_per_group();
+    columns = p.taps() * p.in_channels_per_group();
     positions = p.batch * p.output_positions();
-    chunk = depth_chunk<T>(positions);
+    chunk = depth_chunk<T>(positions, planes);
+    const int64_t longest = kLongestChunk / planes, part = int64_t(sizeof(T)) * products / planes;
     // The shorter a chunk, the larger a block, and the less often is anything packed again.
-    if (std::max(rows, columns) * chunk * int64_t(sizeof(T)) > kBlockBytes && chunk > kLongestChunk)
-      chunk = ceil_div(positions, ceil_div(positions, kLongestChunk));
+    if (std::max(rows, columns) * chunk * part > kBlockBytes && chunk > longest)
+      chunk = ceil_div(positions, ceil_div(positions, longest));
     chunks = ceil_div(positions, chunk);
     chunk_row = chunk + kernel.lanes;  // no power of two, or all rows share a set of the cache
-    const int64_t most = kBlockBytes / (std::max(chunk, kLeastChunk) * int64_t(sizeof(T)));
+    const int64_t most = kBlockBytes / (std::max(chunk, kLeastChunk) * part);
     m_blocks = ceil_div(columns, round_down(most, 2 * kernel.lanes));
-    const int64_t most_rows = kSumsBytes / (ceil_div(columns, m_blocks) * int64_t(sizeof(Sum<T>)));
+    const int64_t sum_bytes = products * int64_t(sizeof(Sum<T>));
+    const int64_t most_rows = kSumsBytes / (ceil_div(columns, m_blocks) * sum_bytes);
     row_blocks = ceil_div(rows, round_down(most_rows, 2 * kernel.rows));
-    const int64_t room = kPartialBytes / (p.groups * rows * columns * int64_t(sizeof(Sum<T>)));
+    const int64_t room = kPartialBytes / (p.groups * rows * columns * sum_bytes);
     splits = std::min({ceil_div(kTasksWanted, p.groups * row_blocks * m_blocks), chunks,
                        std::max<int64_t>(room, 1)});
     // Too few tasks: halve what is the longer side, unless that is a tile.
@@ -55,25 +57,25 @@ struct WeightPlan {
     }
     rows_per_block = round_up(ceil_div(rows, row_blocks), 2 * kernel.rows);
     row_blocks = ceil_div(rows, rows_per_block);
-    packed_rows = std::min(rows_per_block, round_down(most, 2 * kernel.rows));
+    packed_rows = std::min(rows_per_block, round_down(most / planes, 2 * kernel.rows));
     // Whole vectors, so that all blocks but the last may be made where they are stored.
-    m_per_block = round_up(ceil_div(m, m_blocks), kernel.lanes);
-    m_blocks = ceil_div(m, m_per_block);
-    block_row = m_per_block * planes;
+    m_per_block = round_up(ceil_div(columns, m_blocks), kernel.lanes);
+    m_blocks = ceil_div(columns, m_per_block);
   }
-  int64_t block_elements() const { return rows_per_block * block_row; }
+  int64_t product_elements() const { return rows_per_block * m_per_block; }
+  int64_t block_elements() const { return products * product_elements(); }
 };
 
 template <typename T>
 struct WeightWorker {
   T* patches;    // [m_per_block][chunk_row] of X, as gathered
-  T* turned;     // [chunk][block_row] of X
-  T* panels;     // [packed_rows / tile][chunk][tile] of Y
-  Sum<T>* sums;  // [rows_per_block][block_row] of W
+  T* turned;     // [product][chunk][m_per_block] of X
+  T* panels;     // [product][packed_rows / tile][chunk][tile] of Y
+  Sum<T>* sums;  // [product][rows_per_block][m_per_block] of W
   WeightWorker(const WeightPlan<T>& plan, Arena* arena) {
     patches = arena->take<T>(plan.m_per_block * plan.chunk_row);
-    turned = arena->take<T>(plan.chunk * plan.block_row);
-    panels = arena->take<T>(plan.packed_rows * plan.chunk);
+    turned = arena->take<T>(plan.products * plan.chunk * plan.m_per_block);
+    panels = arena->take<T>(plan.products * plan.packed_rows * plan.chunk);
     sums = arena->take<Sum<T>>(plan.splits == 1 ? plan.block_elements() : 0);
   }
 };
@@ -92,41 +94,44 @@ struct ByWeight {
         output(o.output, p.dtype) {}
 
   struct Block {
-    int64_t g, r0, r1, m0, m1;  // rows (planes counted) and columns (not) of group g
+    int64_t g, r0, r1, m0, m1;  // rows and columns of group g
   };
   Block block(int64_t b) const {
     const int64_t r = b / plan.m_blocks % plan.row_blocks * plan.rows_per_block;
     const int64_t m = b % plan.m_blocks * plan.m_per_block;
     return {b / plan.m_blocks / plan.row_blocks, r, std::min(plan.rows, r + plan.rows_per_block), m,
-            std::min(plan.columns / plan.planes, m + plan.m_per_block)};
+            std::min(plan.columns, m + plan.m_per_block)};
   }
 
   // The block's rows of Y at positions [first, first + count), as panels.
   void pack_outputs(const Block& b, int64_t first, int64_t count, T* to) const {
     const int64_t tile = kernels<T>().rows, rows = b.r1 - b.r0, row = output.stride.out_channel;
+    const int64_t part = plan.packed_rows * plan.chunk;
     const Grid grid = joined_grid(p, output.stride);
     for_each_run(grid, first, count, [&](const Run& run) {
-      const int64_t offset = run.n * output.stride.batch + b.g * output.stride.group +
-                             b.r0 / plan.planes * row + grid.offset(run);
+      const int64_t offset =
+          run.n * output.stride.batch + b.g * output.stride.group + b.r0 * row + grid.offset(run);
       for (int64_t r = 0; r < rows; r += tile) {
         const int64_t height = std::min(tile, rows - r);
         for (int64_t q = 0; q < plan.planes; ++q) {
-          const Lines lines{output.at(offset + r / plan.planes * row + q), height / plan.planes,
-                            row, run.count, grid.stride[grid.axes - 1]};
+          const Lines lines{output.at(offset + r * row + q), height, row, run.count,
+                            grid.stride[grid.axes - 1]};
           kernels<T>().interleave(output.store, lines, Sum<T>(1),
-                                  to + r * count + run.column * height + q, plan.planes, height);
+                                  to + q * part + r * count + run.column * height, 1, height);
         }
       }
     });
+    if (plan.planes == 2) add_planes(to, part, rows * count);
   }
 
   // The block's rows of X at these positions, turned.
   void pack_inputs(const Block& b, int64_t first, int64_t count,
                    const WeightWorker<T>& worker) const {
-    const int64_t m = b.m1 - b.m0;
+    const int64_t part = plan.chunk * plan.m_per_block;
     for (int q = 0; q < plan.planes; ++q)
       pack_positions(p, input, b.g, q, b.m0, b.m1, first, count, worker.patches, plan.chunk_row,
-                     worker.turned + q * m, plan.block_row);
+                     worker.turned + q * part, plan.m_per_block);
+    if (plan.planes == 2) add_planes(worker.turned, part, count * plan.m_per_block);
   }
 
   // The block's place in W, where tiles can write there directly; else null.
@@ -149,36 +154,28 @@ struct ByWeight {
       for (Block piece = b; piece.r0 < b.r1; piece.r0 = piece.r1) {
         piece.r1 = std::min(piece.r0 + plan.packed_rows, b.r1);
         pack_outputs(piece, first, count, worker.panels);
-        multiply<T>(piece.r1 - piece.r0, (b.m1 - b.m0) * plan.planes, count, worker.panels,
-                    worker.turned, plan.block_row, sums + (piece.r0 - b.r0) * row, row, nullptr,
-                    c > begin);
+        for (int64_t q = 0; q < plan.products; ++q)
+          multiply<T>(piece.r1 - piece.r0, b.m1 - b.m0, count,
+                      worker.panels + q * plan.packed_rows * plan.chunk,
+                      worker.turned + q * plan.chunk * plan.m_per_block, plan.m_per_block,
+                      sums + q * plan.product_elements() + (piece.r0 - b.r0) * row, row, nullptr,
+                      c > begin);
       }
     }
   }
 
-  // (yr + i yi)(xr + i xi) from the four real products: the two rows of a channel end up holding
-  // the real and the imaginary part in their first m columns.
-  void combine_planes(const Block& b, Sum<T>* sums) const {
-    const int64_t m = b.m1 - b.m0, row = plan.block_row;
-    for (int64_t r = 0; r < b.r1 - b.r0; r += 2, sums += 2 * row)
-      for (int64_t j = 0; j < m; ++j) {
-        sums[j] -= sums[row + m + j];
-        sums[row + j] += sums[m + j];
-      }
-  }
-
   void store(const Block& b, Sum<T>* sums) const {
-    if (plan.planes == 2) combine_planes(b, sums);
+    if (plan.planes == 2)
+      combine_products(sums, plan.product_elements(), b.r1 - b.r0, plan.m_per_block, b.m1 - b.m0);
     const Grid grid = weight_grid(p, weight.stride);
     const int64_t row = weight.stride.out_channel;
     for_each_run(grid, b.m0, b.m1 - b.m0, [&](const Run& run) {
-      const int64_t offset =
-          b.g * weight.stride.group + b.r0 / plan.planes * row + grid.offset(run);
+      const int64_t offset = b.g * weight.stride.group + b.r0 * row + grid.offset(run);
       for (int q = 0; q < plan.planes; ++q) {
-        const Lines lines{weight.at(offset + q), (b.r1 - b.r0) / plan.planes, row, run.count,
+        const Lines lines{weight.at(offset + q), b.r1 - b.r0, row, run.count,
                           grid.stride[grid.axes - 1]};
-        kernels<T>().scatter(weight.store, sums + q * plan.block_row + run.column,
-                             plan.planes * plan.block_row, Finish{}, lines);
+        kernels<T>().scatter(weight.store, sums + q * plan.product_elements() + run.column,
+                             plan.m_per_block, Finish{}, lines);
       }
     });
   }
@@ -211,7 +208,7 @@ void run_weight(Problem p, Operands operands, const Context& context) {
     Sum<T>* const sums = plan.splits == 1
                              ? worker.sums
                              : partial + s * split_elements + number * plan.block_elements();
-    by_weight.task(b, s, sums, plan.block_row, worker);
+    by_weight.task(b, s, sums, plan.m_per_block, worker);
     if (plan.splits == 1) by_weight.store(b, sums);
   });
   if (plan.splits == 1) return;
