@@ -137,6 +137,7 @@ FAULTS = {
         "x.stride - x.padding + 1 + tap[last]",
     ),
     "edge_dropped": ("micro/pack.cpp", "/ stride + 1 : 0", "/ stride : 0"),
+    "lines_in_padding": ("micro/pack.cpp", "(first + rows.begin * y.stride) *", "first *"),
     "edge_not_cleared": ("micro/pack.cpp", "zero(to + column, to_row, rows, length);", ""),
     "taps_reversed": ("micro/pack.cpp", "++tap[a] < p.axis[a].kernel_size", "false"),
     "row_tail_dropped": (
@@ -153,7 +154,11 @@ FAULTS = {
     ),
     "run_misplaced": ("algo/gemm/weight.cpp", "run.column * height", "run.column"),
     "split_lost": ("algo/gemm/weight.cpp", "int64_t s = 1; s < plan", "int64_t s = 2; s < plan"),
-    "products_apart": ("algo/gemm/weight.cpp", "if (plan.planes == 2)\n      comb", "if (0)\n comb"),
+    "products_apart": (
+        "algo/gemm/weight.cpp",
+        "if (plan.planes == 2)\n      comb",
+        "if (0)\n comb",
+    ),
     "third_factor_lost": (
         "algo/gemm/forward.cpp",
         "add_planes(to, part, rows * (k1 - k0));",

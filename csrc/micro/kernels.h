@@ -207,6 +207,10 @@ struct Kernels {
   Outer outer_blocks[kMaxRows][kMaxVectors];
   // The same for A as rows of vectors, [depth][lanes], of which the first `rows` lanes are meant.
   Outer outer_vectors[kMaxRows][kMaxVectors];
+  // The same for A as lines, A[k][i] = a[i * a_row + k], as a gather leaves them; sums from zero.
+  using OuterLines = void (*)(int64_t depth, const T* a, int64_t a_row, const T* b, int64_t b_row,
+                              Sum<T>* c, int64_t c_row, bool add);
+  OuterLines outer_lines[kMaxRows][kMaxVectors];
   // Puts a packed A into the order in which `outer` reads it, in place.
   void (*arrange)(int64_t depth, int64_t rows, T* a);
 

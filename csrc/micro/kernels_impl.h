@@ -8,119 +8,7 @@ namespace torchconv::TORCHCONV_TARGET {
 #include "micro/slide_impl.h"
 #include "micro/tile_impl.h"
 #include "micro/activation_impl.h"
-
-// The next elements of line r, of which `left` are wanted. Where later lines lie behind them in
-// memory a whole vector is read: a masked load that misses the cache holds up those after it (a
-// cold weight, packed by input, took six times as long).
-template <typename T, typename Stored>
-inline Vec<T> load_within(const Lines& from, int64_t r, const Stored* at, int64_t left) {
-  const int64_t behind = from.row > 0 ? (from.rows - 1 - r) * from.row : 0;
-  return left + behind < kLanes<T> ? load_part<T, Stored>(at, left) : load_full<T>(at);
-}
-
-// Up to a vector's lanes of contiguous lines become columns that lie side by side. Meanwhile the
-// lines that come `ahead` of them are fetched: each is short, and no machine guesses the next one.
-template <typename T, typename Stored>
-void turn_square(const Lines& from, T* to, int64_t to_step, int64_t ahead = 0) {
-  constexpr int lanes = kLanes<T>;
-  const Stored* line = static_cast<const Stored*>(from.data);
-  for (int64_t k = 0; k < from.count; k += lanes, to += lanes * to_step) {
-    for (int64_t r = 0; ahead != 0 && r < lanes; ++r)
-      __builtin_prefetch(line + ahead + r * from.row + k);
-    const int64_t left = from.count - k < lanes ? from.count - k : lanes;
-    Vec<T> v[lanes] = {};
-    if (from.rows == lanes && left == lanes) {
-      load_turned<T>(line + k, from.row, v);
-    } else {
-      for (int64_t r = 0; r < from.rows; ++r)
-        v[r] = load_within<T>(from, r, line + r * from.row + k, left);
-      zip_all<T, lanes>(v);
-    }
-    if (from.rows == lanes && left == lanes) {
-#pragma GCC unroll 16
-      for (int i = 0; i < lanes; ++i) store(to + i * to_step, v[i]);
-    } else {
-      for (int64_t i = 0; i < left; ++i) store_part<T, T>(to + i * to_step, v[i], from.rows);
-    }
-  }
-}
-
-// Lines that are contiguous become columns.
-template <typename T, typename Stored>
-void turn_all(const Lines& from, T* to, int64_t to_step) {
-  constexpr int lanes = kLanes<T>;
-  Stored* const line = static_cast<Stored*>(from.data);
-  for (int64_t r = 0; r < from.rows; r += lanes) {
-    const int64_t rows = from.rows - r < lanes ? from.rows - r : lanes;
-    turn_square<T, Stored>(Lines{line + r * from.row, rows, from.row, from.count, 1}, to + r,
-                           to_step, from.rows - r > lanes ? lanes * from.row : 0);
-  }
-}
-
-template <typename T, typename Stored>
-void gather_lines(const Lines& from, T* to, int64_t to_row) {
-  constexpr int lanes = kLanes<T>;
-  if (from.row == 1 && from.step > 1 && 2 * from.rows >= lanes)  // channels innermost
-    return turn_all<T, Stored>(Lines{from.data, from.count, from.step, from.rows, 1}, to, to_row);
-  const Stored* line = static_cast<const Stored*>(from.data);
-  const int64_t whole = from.count / lanes * lanes, rest = from.count - whole;
-  for (int64_t r = 0; r < from.rows; ++r, line += from.row, to += to_row) {
-    if (from.step == 1) {
-      for (int64_t k = 0; k < whole; k += lanes) store<T>(to + k, load_full<T>(line + k));
-      if (rest) store_part<T, T>(to + whole, load_within<T>(from, r, line + whole, rest), rest);
-    } else if (from.step == 2) {
-      for (int64_t k = 0; k < whole; k += lanes) store<T>(to + k, load_even<T>(line + 2 * k));
-      for (int64_t k = whole; k < from.count; ++k) to[k] = widen<T>(line[2 * k]);
-    } else {
-      for (int64_t k = 0; k < from.count; ++k) to[k] = widen<T>(line[k * from.step]);
-    }
-  }
-}
-
-// `rows` contiguous lines become the columns of a panel of just as many.
-template <typename T, typename Stored, int rows>
-void turn_into_panel(const Lines& from, T sign, T* to) {
-  constexpr int lanes = kLanes<T>;
-  const Stored* line = static_cast<const Stored*>(from.data);
-  for (int64_t k = 0; k < from.count; k += lanes, to += rows * lanes) {
-    const int64_t left = from.count - k;
-    Vec<T> v[rows];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-      const Stored* at = line + r * from.row + k;
-      __builtin_prefetch(at + rows * from.row);  // of the next panel
-      v[r] = load_within<T>(from, r, at, left) * sign;
-    }
-    zip_all<T, rows>(v);
-    const int64_t elements = left < lanes ? left * rows : lanes * rows;
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-      if ((r + 1) * lanes <= elements)
-        store(to + r * lanes, v[r]);
-      else if (r * lanes < elements)
-        store_part<T, T>(to + r * lanes, v[r], elements - r * lanes);
-    }
-  }
-}
-
-template <typename T, typename Stored>
-void interleave_lines(const Lines& from, T sign, T* to, int64_t to_row, int64_t to_step) {
-  const Stored* line = static_cast<const Stored*>(from.data);
-  const bool is_panel = to_row == 1 && from.rows == kRows && to_step == kRows;
-  if (is_panel && from.step == 1) return turn_into_panel<T, Stored, kRows>(from, sign, to);
-  if (is_panel && from.row == 1 && sign == 1)  // the lines lie side by side: a panel already
-    return gather_lines<T, Stored>(Lines{from.data, from.count, from.step, kRows, 1}, to, kRows);
-  if (is_panel) {
-    for (int64_t k = 0; k < from.count; ++k, line += from.step, to += kRows)
-#pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) to[r] = sign * widen<T>(line[r * from.row]);
-    return;
-  }
-  if (to_row == 1 && from.step == 1 && sign == 1 && from.rows > 1 && from.count > 1)
-    return turn_all<T, Stored>(from, to, to_step);
-  for (int64_t r = 0; r < from.rows; ++r, line += from.row, to += to_row)
-    for (int64_t k = 0; k < from.count; ++k) to[k * to_step] = sign * widen<T>(line[k * from.step]);
-}
+#include "micro/gather_impl.h"
 
 // Stores up to a vector of elements that are contiguous in memory.
 template <typename T, typename Stored>
@@ -303,6 +191,7 @@ Kernels<T> make_tiles() {
   table.rows = kRows;
   table.vectors = kVectors;
   fill_outer<T, kRows, Panel::packed>(table.outer);
+  fill_lines<T, kRows>(table.outer_lines);
   table.scatter = scatter<Sum<T>>;
   table.flush_denormals = flush_denormals;
   table.restore_denormals = restore_denormals;

@@ -8,84 +8,8 @@
 namespace torchconv {
 
 constexpr int64_t kChannelsAtATime = 32;
+constexpr int64_t kShortLine = 16;  // of which many go together, where channels are fewer
 constexpr int64_t kTapsCopied = 8;  // of a line, measured: fewer are gathered and turned instead
-
-Grid output_grid(const Problem& p) {
-  Grid grid;
-  grid.axes = p.axes;
-  for (int a = 0; a < p.axes; ++a) {
-    grid.size[a] = p.axis[a].output_size;
-    grid.stride[a] = 0;
-    grid.per_image *= grid.size[a];
-  }
-  return grid;
-}
-
-namespace {
-
-// Adds an inner axis, which becomes one with the axis around it where the two lie end to end.
-void add_axis(Grid* grid, int64_t size, int64_t stride) {
-  grid->per_image *= size;
-  if (grid->axes > 0 && size == 1) return;
-  if (grid->axes == 1 && grid->size[0] == 1) grid->axes = 0;
-  const int around = grid->axes - 1;
-  if (grid->axes > 0 && grid->stride[around] == stride * size) {
-    grid->size[around] *= size;
-    grid->stride[around] = stride;
-  } else {
-    grid->size[grid->axes] = size;
-    grid->stride[grid->axes++] = stride;
-  }
-}
-
-}  // namespace
-
-Grid joined_grid(const Problem& p, const View& output) {
-  Grid grid;
-  for (int a = 0; a < p.axes; ++a) add_axis(&grid, p.axis[a].output_size, output.axis[a]);
-  return grid;
-}
-
-Grid weight_grid(const Problem& p, const View& weight) {
-  Grid grid;
-  add_axis(&grid, p.in_channels_per_group(), weight.in_channel);
-  for (int a = 0; a < p.axes; ++a) add_axis(&grid, p.axis[a].kernel_size, weight.axis[a]);
-  return grid;
-}
-
-namespace {
-
-Store store_of(DType dtype) {
-  switch (dtype) {
-    case DType::float32:
-    case DType::complex64: return Store::f32;
-    case DType::float64:
-    case DType::complex128: return Store::f64;
-    case DType::bfloat16: return Store::bf16;
-    case DType::float16: return Store::f16;
-    case DType::uint8: return Store::u8;
-    case DType::int8: return Store::i8;
-    case DType::int16: return Store::i16;
-    case DType::int32: return Store::i32;
-    case DType::int64: return Store::i64;
-  }
-  return Store::f32;
-}
-
-}  // namespace
-
-Reals::Reals(const View& view, DType dtype)
-    : data(static_cast<char*>(view.data)),
-      stride(view),
-      store(store_of(dtype)),
-      bytes(element_bytes(dtype) / planes_of(dtype)),
-      planes(planes_of(dtype)) {
-  stride.batch *= planes;
-  stride.group *= planes;
-  stride.in_channel *= planes;
-  stride.out_channel *= planes;
-  for (int64_t& s : stride.axis) s *= planes;
-}
 
 namespace {
 
@@ -102,10 +26,10 @@ void next_tap(const Problem& p, int64_t* tap) {
   }
 }
 
-// Adds where the axes before the last meet the input; false where they meet nothing.
-bool add_outer(const Problem& p, const Reals& input, const int64_t* tap, const Run& run,
+// Adds where the first `axes` axes meet the input; false where they meet nothing.
+bool add_outer(const Problem& p, int axes, const Reals& input, const int64_t* tap, const Run& run,
                int64_t* offset) {
-  for (int a = 0; a < p.axes - 1; ++a) {
+  for (int a = 0; a < axes; ++a) {
     const Axis& x = p.axis[a];
     const int64_t v = run.o[a] * x.stride - x.padding + tap[a] * x.dilation;
     const int64_t i = fold(p.padding_mode, v, x.input_size);
@@ -120,11 +44,45 @@ template <typename T>
 void pack_run(const Problem& p, const Reals& input, int64_t offset, const int64_t* tap,
               const Run& run, int64_t channels, T* to, int64_t to_row) {
   const int last = p.axes - 1;
-  if (!add_outer(p, input, tap, run, &offset)) return zero(to, to_row, channels, run.count);
+  if (!add_outer(p, last, input, tap, run, &offset)) return zero(to, to_row, channels, run.count);
   const Axis& x = p.axis[last];
   const int64_t first = run.o[last] * x.stride - x.padding + tap[last] * x.dilation;
   pack_line(input, p.padding_mode, offset, x.input_size, input.stride.axis[last], first, x.stride,
             run.count, channels, to, to_row);
+}
+
+// Lines [begin, end) of positions, counted through all images, of one tap of one channel: those
+// along the axis before the last go together.
+template <typename T>
+void pack_lines(const Problem& p, const Reals& input, int64_t offset, const int64_t* tap,
+                int64_t begin, int64_t end, T* to) {
+  const int last = p.axes - 1;
+  const Axis &x = p.axis[last], &y = p.axis[last - 1];
+  const int64_t line = x.output_size, shift = tap[last] * x.dilation - x.padding;
+  const Inside in = inside(x.input_size, shift, x.stride, line);
+  Grid lines = output_grid(p);
+  lines.axes = last;
+  lines.per_image /= line;
+  for_each_run(lines, begin, end - begin, [&](const Run& run) {
+    T* const at = to + run.column * line;
+    const int64_t first = run.o[last - 1] * y.stride - y.padding + tap[last - 1] * y.dilation;
+    int64_t place = offset + run.n * input.stride.batch;
+    Inside rows = inside(y.input_size, first, y.stride, run.count);
+    if (!add_outer(p, last - 1, input, tap, run, &place) || in.begin == in.end) rows = {0, 0};
+    zero(at, line, rows.begin, line);
+    zero(at + rows.end * line, line, run.count - rows.end, line);
+    if (rows.begin == rows.end) return;
+    T* const inner = at + rows.begin * line;
+    const int64_t count = rows.end - rows.begin;
+    zero(inner, line, count, in.begin);
+    zero(inner + in.end, line, count, line - in.end);
+    place += (first + rows.begin * y.stride) * input.stride.axis[last - 1] +
+             (shift + in.begin * x.stride) * input.stride.axis[last];
+    const Lines met{input.at(place), count, y.stride * input.stride.axis[last - 1],
+                    in.end - in.begin,
+                    in.end - in.begin > 1 ? x.stride * input.stride.axis[last] : 1};
+    kernels<T>().gather(input.store, met, inner + in.begin, line);
+  });
 }
 
 // Whether the taps of a line lie side by side, at least so many of them.
@@ -148,7 +106,7 @@ void square_run(const Problem& p, const Reals& input, int64_t offset, const int6
                 int64_t t0, int64_t t1, const Run& run, const Place<T>& place) {
   const int last = p.axes - 1;
   const bool turned = place.position == 1;
-  if (!add_outer(p, input, tap, run, &offset))
+  if (!add_outer(p, last, input, tap, run, &offset))
     return turned ? zero(place.to, place.row, t1 - t0, run.count)
                   : zero(place.to, place.position, run.count, t1 - t0);
   const Axis& x = p.axis[last];
@@ -229,6 +187,10 @@ void pack_patches(const Problem& p, const Reals& input, int64_t g, int plane, in
     return pack_squares(p, input, g, plane, m0, m1, first, count, Place<T>{to, 1, to_row});
   const int64_t taps = p.taps();
   const Grid grid = output_grid(p);
+  const int64_t line = grid.size[grid.axes - 1];
+  const Inside whole{ceil_div(first, line), (first + count) / line};  // lines
+  const bool by_lines = grid.axes > 1 && line < kShortLine && whole.begin < whole.end &&
+                        p.padding_mode == PaddingMode::zeros && input.stride.in_channel != 1;
   // Few enough channels at a time that their images stay in the caches from tap to tap.
   const int64_t c0 = m0 / taps, c1 = ceil_div(m1, taps);
   for (int64_t c = c0; c < c1; c += kChannelsAtATime) {
@@ -241,23 +203,46 @@ void pack_patches(const Problem& p, const Reals& input, int64_t g, int plane, in
       if (from >= until) continue;
       const int64_t offset = plane + g * input.stride.group + from * input.stride.in_channel;
       T* const rows = to + (from * taps + t - m0) * to_row;
-      for_each_run(grid, first, count, [&](const Run& run) {
-        pack_run(p, input, offset + run.n * input.stride.batch, tap, run, until - from,
-                 rows + run.column, taps * to_row);
-      });
+      const auto run_by_run = [&](int64_t begin, int64_t end) {
+        for_each_run(grid, begin, end - begin, [&](const Run& run) {
+          pack_run(p, input, offset + run.n * input.stride.batch, tap, run, until - from,
+                   rows + begin - first + run.column, taps * to_row);
+        });
+      };
+      if (!by_lines || until - from >= grid.size[grid.axes - 2]) {
+        run_by_run(first, first + count);
+        continue;
+      }
+      run_by_run(first, whole.begin * line);
+      for (int64_t r = 0; r < until - from; ++r)
+        pack_lines(p, input, offset + r * input.stride.in_channel, tap, whole.begin, whole.end,
+                   rows + r * taps * to_row + whole.begin * line - first);
+      run_by_run(whole.end * line, first + count);
     }
   }
+}
+
+namespace {
+
+bool copies_taps(const Problem& p, const Reals& input) {
+  return taps_lie_together(p, input, p.axis[p.axes - 1].stride > 2 ? 3 : kTapsCopied);
+}
+
+}  // namespace
+
+bool turns_patches(const Problem& p, const Reals& input) {
+  const bool in_place = input.stride.axis[0] == 1 || input.stride.in_channel == 1;
+  return !copies_taps(p, input) && !(is_pointwise(p) && in_place);
 }
 
 template <typename T>
 void pack_positions(const Problem& p, const Reals& input, int64_t g, int plane, int64_t m0,
                     int64_t m1, int64_t first, int64_t count, T* patches, int64_t patches_row,
                     T* to, int64_t to_row) {
-  const Axis& x = p.axis[p.axes - 1];
   const int64_t channel = input.stride.in_channel, step = input.stride.axis[0];
-  if (taps_lie_together(p, input, x.stride > 2 ? 3 : kTapsCopied))
+  if (copies_taps(p, input))
     return pack_squares(p, input, g, plane, m0, m1, first, count, Place<T>{to, to_row, 1});
-  if (!is_pointwise(p) || (step != 1 && channel != 1)) {
+  if (turns_patches(p, input)) {
     pack_patches(p, input, g, plane, m0, m1, first, count, patches, patches_row);
     const Lines lines{patches, m1 - m0, patches_row, count, 1};
     return kernels<T>().interleave(kOwnStore<T>, lines, Sum<T>(1), to, 1, to_row);

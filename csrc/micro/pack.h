@@ -142,6 +142,9 @@ inline bool is_pointwise(const Problem& p) {
          x.input_size == x.output_size;
 }
 
+// Whether pack_positions turns gathered patches, rather than what lies in the input.
+bool turns_patches(const Problem& problem, const Reals& input);
+
 // The same patches with positions as rows, to[(position - first) * to_row + m - m0]. They may go by
 // way of `patches`, [m1 - m0][patches_row].
 template <typename T>

@@ -23,29 +23,45 @@ struct Product {
   static Vec<T> add(Vec<T> sum, T a, Vec<T> b) { return sum + b * a; }
 };
 
+// Rows of A lie a_row products apart, or, where that is zero, `line` elements.
 template <int count, int a_row, typename T, int rows, int vectors>
-inline void add_product(const T* a, const T* b, int64_t b_row, Vec<Sum<T>> (&sum)[rows][vectors]) {
+inline void add_product(const T* a, int64_t line, const T* b, int64_t b_row,
+                        Vec<Sum<T>> (&sum)[rows][vectors]) {
   using P = Product<T>;
   decltype(P::template columns<count>(b, b_row)) column[vectors];
 #pragma GCC unroll 4
   for (int j = 0; j < vectors; ++j)
     column[j] = P::template columns<count>(b + j * kLanes<Sum<T>>, b_row);
 #pragma GCC unroll 8
-  for (int i = 0; i < rows; ++i)
+  for (int i = 0; i < rows; ++i) {
+    const T* const at = a + (a_row > 0 ? i * a_row * count : i * line);
 #pragma GCC unroll 4
     for (int j = 0; j < vectors; ++j)
-      sum[i][j] = P::add(sum[i][j], P::template row<count>(a + i * a_row * count), column[j]);
+      sum[i][j] = P::add(sum[i][j], P::template row<count>(at), column[j]);
+  }
 }
 
 // The sums of a tile over `depth`; A[k][i] is a[k * a_step + i * a_row], before it is arranged.
 template <int a_step, int a_row, typename T, int rows, int vectors>
-inline void add_products(int64_t depth, const T* a, const T* b, int64_t b_row,
+inline void add_products(int64_t depth, const T* a, int64_t line, const T* b, int64_t b_row,
                          Vec<Sum<T>> (&sum)[rows][vectors]) {
   constexpr int steps = Product<T>::steps;
   for (; depth >= steps; depth -= steps, a += steps * a_step, b += steps * b_row)
-    add_product<steps, a_row>(a, b, b_row, sum);
+    add_product<steps, a_row>(a, line, b, b_row, sum);
   if constexpr (steps > 1)
-    if (depth > 0) add_product<1, a_row>(a, b, b_row, sum);
+    if (depth > 0) add_product<1, a_row>(a, line, b, b_row, sum);
+}
+
+template <typename T, int rows, int vectors>
+inline void store_sums(const Vec<Sum<T>> (&sum)[rows][vectors], Sum<T>* c, int64_t c_row,
+                       bool add) {
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j) {
+      Sum<T>* const at = c + i * c_row + j * kLanes<Sum<T>>;
+      store(at, add ? load(at) + sum[i][j] : sum[i][j]);
+    }
 }
 
 // How A lies: see Kernels::outer, outer_blocks and outer_vectors.
@@ -63,17 +79,32 @@ void outer_tile(int64_t depth, const T* a, const T* b, int64_t b_row, Sum<T>* c,
       sum[i][j] = splat<Sum<T>>(start && !add ? start[i] : Sum<T>(0));
   if constexpr (panel == Panel::blocks) {
     for (; depth > 0; depth -= lanes, a += kRows * lanes, b += lanes * b_row)
-      add_products<1, lanes>(depth < lanes ? depth : lanes, a, b, b_row, sum);
+      add_products<1, lanes>(depth < lanes ? depth : lanes, a, 0, b, b_row, sum);
   } else {
-    add_products<panel == Panel::vectors ? lanes : rows, 1>(depth, a, b, b_row, sum);
+    add_products<panel == Panel::vectors ? lanes : rows, 1>(depth, a, 0, b, b_row, sum);
   }
+  store_sums<T>(sum, c, c_row, add);
+}
+
+// See Kernels::outer_lines.
+template <typename T, int rows, int vectors>
+void lines_tile(int64_t depth, const T* a, int64_t a_row, const T* b, int64_t b_row, Sum<T>* c,
+                int64_t c_row, bool add) {
+  Vec<Sum<T>> sum[rows][vectors];
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4
-    for (int j = 0; j < vectors; ++j) {
-      Sum<T>* const at = c + i * c_row + j * lanes;
-      store(at, add ? load(at) + sum[i][j] : sum[i][j]);
-    }
+    for (int j = 0; j < vectors; ++j) sum[i][j] = Vec<Sum<T>>{};
+  add_products<1, 0>(depth, a, a_row, b, b_row, sum);
+  store_sums<T>(sum, c, c_row, add);
+}
+
+template <typename T, int rows>
+void fill_lines(typename Kernels<T>::OuterLines (*tiles)[kMaxVectors]) {
+  tiles[rows - 1][0] = lines_tile<T, rows, 1>;
+  tiles[rows - 1][1] = lines_tile<T, rows, 2>;
+  tiles[rows - 1][2] = lines_tile<T, rows, 3>;
+  if constexpr (rows > 1) fill_lines<T, rows - 1>(tiles);
 }
 
 template <typename T, int rows, Panel panel>
