@@ -365,6 +365,8 @@ PROBLEMS = {
     "short_lines": "channels=2>5 input=3x40x5 kernel=3x3x3 padding=1x1x1",
     "short_lines_strided": "batch=2 channels=2>3 input=41x13 kernel=3x3 stride=2x2 padding=3x2 "
     "bias=1",
+    # By weight, X as it was gathered: more rows than are packed at a time
+    "pieces_of_rows": "channels=1>330 input=33x32 kernel=3x3 padding=1x1",
 }
 
 RESULTS = ("output", "input", "weight")

@@ -169,6 +169,7 @@ FAULTS = {
         "rows + q * plan.rows * plan.columns + run.column",
         "rows + run.column",
     ),
+    "turned_piece_misplaced": ("algo/gemm/weight.cpp", "sums + piece.r0 - b.r0", "sums"),
     "weight_out_of_place": ("algo/gemm/weight.cpp", "lanes != 0)", "lanes < 0)"),
     "few_chunk_lost": ("algo/gemm/few.cpp", "k < plan.depth; k += plan", "k < 1; k += plan"),
     "few_tail_lost": ("algo/gemm/few.cpp", "if (whole == b.rows) continue;", "continue;"),

@@ -25,16 +25,12 @@ int64_t depth_chunk(int64_t depth, int64_t planes) {
   return std::max<int64_t>(ceil_div(depth, std::max<int64_t>(ceil_div(depth, longest), 1)), 1);
 }
 
-// C (+)= A * B over one chunk of the depth: A as panels, one tile high each, that lie one after the
-// other, and are arranged here; B as rows of whole vectors. A strip of B stays in L1 while the
-// panels stream past it; or, where all of B does, the strips go past each panel, so that C, of which
-// there is much for so few products, is written along its rows.
-template <typename T>
-void multiply(int64_t rows, int64_t columns, int64_t depth, T* a, const T* b, int64_t b_row,
-              Sum<T>* c, int64_t c_row, const Sum<T>* start, bool add) {
+// Calls f(row, height, column, vectors) for the tiles of a product over one chunk of the depth. A
+// strip of B stays in L1 while the panels of A stream past it; or, where all of B does, the strips go
+// past each panel, so that C, of which there is much for so few products, is written along its rows.
+template <typename T, typename F>
+void for_each_tile(int64_t rows, int64_t columns, int64_t depth, const F& f) {
   const Kernels<T>& kernel = kernels<T>();
-  for (int64_t r = 0; r < rows; r += kernel.rows)
-    kernel.arrange(depth, std::min<int64_t>(kernel.rows, rows - r), a + r * depth);
   const bool is_short = depth * columns * int64_t(sizeof(T)) <= kStripBytes;
   const int64_t vectors = ceil_div(columns, kernel.lanes);
   for (int64_t first = 0; first < rows; first += is_short ? kernel.rows : rows) {
@@ -42,12 +38,35 @@ void multiply(int64_t rows, int64_t columns, int64_t depth, T* a, const T* b, in
     for (int64_t strips = ceil_div(vectors, kernel.vectors), v = 0; strips > 0; --strips) {
       const int64_t width = ceil_div(vectors - v, strips), column = v * kernel.lanes;
       for (int64_t r = first; r < end; r += kernel.rows)
-        kernel.outer[std::min<int64_t>(kernel.rows, rows - r) - 1][width - 1](
-            depth, a + r * depth, b + column, b_row, c + r * c_row + column, c_row,
-            start ? start + r : nullptr, add);
+        f(r, std::min<int64_t>(kernel.rows, rows - r), column, width);
       v += width;
     }
   }
+}
+
+// C (+)= A * B over one chunk of the depth: A as panels, one tile high each, that lie one after the
+// other, and are arranged here; B as rows of whole vectors.
+template <typename T>
+void multiply(int64_t rows, int64_t columns, int64_t depth, T* a, const T* b, int64_t b_row,
+              Sum<T>* c, int64_t c_row, const Sum<T>* start, bool add) {
+  const Kernels<T>& kernel = kernels<T>();
+  for (int64_t r = 0; r < rows; r += kernel.rows)
+    kernel.arrange(depth, std::min<int64_t>(kernel.rows, rows - r), a + r * depth);
+  for_each_tile<T>(rows, columns, depth, [&](int64_t r, int64_t height, int64_t j, int64_t width) {
+    kernel.outer[height - 1][width - 1](depth, a + r * depth, b + j, b_row, c + r * c_row + j,
+                                        c_row, start ? start + r : nullptr, add);
+  });
+}
+
+// The same for A as lines of the depth, as a gather leaves them.
+template <typename T>
+void multiply_lines(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_row,
+                    const T* b, int64_t b_row, Sum<T>* c, int64_t c_row, bool add) {
+  const Kernels<T>& kernel = kernels<T>();
+  for_each_tile<T>(rows, columns, depth, [&](int64_t r, int64_t height, int64_t j, int64_t width) {
+    kernel.outer_lines[height - 1][width - 1](depth, a + r * a_row, a_row, b + j, b_row,
+                                              c + r * c_row + j, c_row, add);
+  });
 }
 
 // A complex product is three real ones, after Gauss:

@@ -1,7 +1,11 @@
 // gemm, by weight: W[co, m] = sum over (n,o) of Y[co, (n,o)] * X[m, (n,o)], m = (ci, t).
 //
-// The depth of this product is the positions, along which the gather's rows run: those of X, gathered
-// first, are turned into rows of m, then some rows of Y at a time into panels as they are read.
+// The depth of this product is the positions, along which the gather's rows run. One of its sides is
+// turned, so that vectors lie across them:
+//
+//     W[co, m]     X, gathered first, into rows of m, and some rows of Y at a time into panels
+//     W^T[m, co]   Y alone, as a tile reads the rows of X as they were gathered; but then W is turned
+//                  as it is stored, which many positions make up for
 #include "algo/gemm/parts.h"
 
 namespace torchconv::gemm_detail {
@@ -12,6 +16,8 @@ constexpr int64_t kPartialBytes = 1 << 20;  // of sums kept apart for a split re
 constexpr int64_t kTasksWanted = 16;
 constexpr int64_t kLeastBlock = 64;     // rows or columns of W that are still worth halving
 constexpr int64_t kLongestChunk = 256;  // of a W of more blocks than one
+constexpr int64_t kManyPositions = 2;   // for each row of W, to turn W rather than X; and vectors
+constexpr int64_t kLeastVectors = 2;    // of rows, which keep as many sums in a tile
 constexpr int64_t kLeastChunk = 96;     // where positions are fewer, blocks of W are not larger
 
 // How a weight gradient is cut: rows (output channels) and columns m of W into blocks, and, where
@@ -55,9 +61,10 @@ struct WeightPlan {
       if (std::max(height, width) < kLeastBlock) break;
       ++(height >= width ? row_blocks : m_blocks);
     }
-    rows_per_block = round_up(ceil_div(rows, row_blocks), 2 * kernel.rows);
+    const int64_t unit = std::max(2 * kernel.rows, kernel.lanes);  // of panels and of vectors
+    rows_per_block = round_up(ceil_div(rows, row_blocks), unit);
     row_blocks = ceil_div(rows, rows_per_block);
-    packed_rows = std::min(rows_per_block, round_down(most / planes, 2 * kernel.rows));
+    packed_rows = std::min(rows_per_block, round_down(most / planes, unit));
     // Whole vectors, so that all blocks but the last may be made where they are stored.
     m_per_block = round_up(ceil_div(columns, m_blocks), kernel.lanes);
     m_blocks = ceil_div(columns, m_per_block);
@@ -68,10 +75,10 @@ struct WeightPlan {
 
 template <typename T>
 struct WeightWorker {
-  T* patches;    // [m_per_block][chunk_row] of X, as gathered
-  T* turned;     // [product][chunk][m_per_block] of X
-  T* panels;     // [product][packed_rows / tile][chunk][tile] of Y
-  Sum<T>* sums;  // [product][rows_per_block][m_per_block] of W
+  T* patches;  // [m_per_block][chunk_row] of X, as gathered
+  T* turned;   // [product][chunk][m_per_block] of X
+  T* panels;   // [product][packed_rows / tile][chunk][tile] of Y; or its rows [chunk][packed_rows]
+  Sum<T>* sums;  // [product][rows_per_block][m_per_block] of W; or [m_per_block][rows_per_block]
   WeightWorker(const WeightPlan<T>& plan, Arena* arena) {
     patches = arena->take<T>(plan.m_per_block * plan.chunk_row);
     turned = arena->take<T>(plan.products * plan.chunk * plan.m_per_block);
@@ -85,13 +92,17 @@ struct ByWeight {
   const Problem& p;
   const WeightPlan<T>& plan;
   Reals input, weight, output;
+  bool transposed;  // W^T is made
 
   ByWeight(const Problem& problem, const Operands& o, const WeightPlan<T>& weight_plan)
       : p(problem),
         plan(weight_plan),
         input(o.input, p.dtype),
         weight(o.weight, p.dtype),
-        output(o.output, p.dtype) {}
+        output(o.output, p.dtype),
+        transposed(plan.planes == 1 && plan.positions > kManyPositions * plan.rows &&
+                   plan.rows >= kLeastVectors * kernels<T>().lanes &&
+                   turns_patches(problem, input)) {}
 
   struct Block {
     int64_t g, r0, r1, m0, m1;  // rows and columns of group g
@@ -124,6 +135,24 @@ struct ByWeight {
     if (plan.planes == 2) add_planes(to, part, rows * count);
   }
 
+  // The same as rows, [position][row].
+  void turn_outputs(const Block& b, int64_t first, int64_t count, T* to) const {
+    const int64_t rows = b.r1 - b.r0, row = output.stride.out_channel;
+    const Grid grid = joined_grid(p, output.stride);
+    for_each_run(grid, first, count, [&](const Run& run) {
+      char* const at = output.at(run.n * output.stride.batch + b.g * output.stride.group +
+                                 b.r0 * row + grid.offset(run));
+      const int64_t step = grid.stride[grid.axes - 1];
+      T* const place = to + run.column * plan.packed_rows;
+      if (row == 1)
+        kernels<T>().gather(output.store, Lines{at, run.count, step, rows, 1}, place,
+                            plan.packed_rows);
+      else
+        kernels<T>().interleave(output.store, Lines{at, rows, row, run.count, step}, Sum<T>(1),
+                                place, 1, plan.packed_rows);
+    });
+  }
+
   // The block's rows of X at these positions, turned.
   void pack_inputs(const Block& b, int64_t first, int64_t count,
                    const WeightWorker<T>& worker) const {
@@ -134,11 +163,13 @@ struct ByWeight {
     if (plan.planes == 2) add_planes(worker.turned, part, count * plan.m_per_block);
   }
 
+  int64_t sums_row() const { return transposed ? plan.rows_per_block : plan.m_per_block; }
+
   // The block's place in W, where tiles can write there directly; else null.
   Sum<T>* in_place(const Block& b) const {
     const Grid grid = weight_grid(p, weight.stride);
-    if (plan.splits > 1 || plan.planes > 1 || weight.bytes != sizeof(Sum<T>) || grid.axes > 1 ||
-        grid.stride[0] != 1 || (b.m1 - b.m0) % kernels<T>().lanes != 0)
+    if (transposed || plan.splits > 1 || plan.planes > 1 || weight.bytes != sizeof(Sum<T>) ||
+        grid.axes > 1 || grid.stride[0] != 1 || (b.m1 - b.m0) % kernels<T>().lanes != 0)
       return nullptr;
     return reinterpret_cast<Sum<T>*>(
         weight.at(b.g * weight.stride.group + b.r0 * weight.stride.out_channel + b.m0));
@@ -150,9 +181,19 @@ struct ByWeight {
     const int64_t begin = plan.chunks * s / plan.splits, end = plan.chunks * (s + 1) / plan.splits;
     for (int64_t c = begin; c < end; ++c) {
       const int64_t first = c * plan.chunk, count = std::min(plan.chunk, plan.positions - first);
-      pack_inputs(b, first, count, worker);
+      if (transposed)
+        pack_patches(p, input, b.g, 0, b.m0, b.m1, first, count, worker.patches, plan.chunk_row);
+      else
+        pack_inputs(b, first, count, worker);
       for (Block piece = b; piece.r0 < b.r1; piece.r0 = piece.r1) {
         piece.r1 = std::min(piece.r0 + plan.packed_rows, b.r1);
+        if (transposed) {
+          turn_outputs(piece, first, count, worker.panels);
+          multiply_lines<T>(b.m1 - b.m0, piece.r1 - piece.r0, count, worker.patches, plan.chunk_row,
+                            worker.panels, plan.packed_rows, sums + piece.r0 - b.r0, row,
+                            c > begin);
+          continue;
+        }
         pack_outputs(piece, first, count, worker.panels);
         for (int64_t q = 0; q < plan.products; ++q)
           multiply<T>(piece.r1 - piece.r0, b.m1 - b.m0, count,
@@ -171,6 +212,13 @@ struct ByWeight {
     const int64_t row = weight.stride.out_channel;
     for_each_run(grid, b.m0, b.m1 - b.m0, [&](const Run& run) {
       const int64_t offset = b.g * weight.stride.group + b.r0 * row + grid.offset(run);
+      if (transposed) {
+        const Lines lines{weight.at(offset), run.count, grid.stride[grid.axes - 1], b.r1 - b.r0,
+                          row};
+        kernels<T>().scatter(weight.store, sums + run.column * sums_row(), sums_row(), Finish{},
+                             lines);
+        return;
+      }
       for (int q = 0; q < plan.planes; ++q) {
         const Lines lines{weight.at(offset + q), b.r1 - b.r0, row, run.count,
                           grid.stride[grid.axes - 1]};
@@ -208,7 +256,7 @@ void run_weight(Problem p, Operands operands, const Context& context) {
     Sum<T>* const sums = plan.splits == 1
                              ? worker.sums
                              : partial + s * split_elements + number * plan.block_elements();
-    by_weight.task(b, s, sums, plan.m_per_block, worker);
+    by_weight.task(b, s, sums, by_weight.sums_row(), worker);
     if (plan.splits == 1) by_weight.store(b, sums);
   });
   if (plan.splits == 1) return;
