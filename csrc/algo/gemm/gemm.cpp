@@ -76,16 +76,17 @@ double products_made(const Problem& p, bool adds) {
 
 // The tile near its peak, and a gather of every element of X for each tap, shared by the rows of
 // W; or, where products are added up, an addition of every element of G; the weights, read once;
-// and the way to a group and an image, and to a line of each row. Of few positions, W sets the pace
-// as it comes from memory. By weight, the columns of W are filled up to whole vectors, and Y is
-// turned. The rates are medians over the benchmark's workloads on Zen 5, the ways to a line and the
-// turning what AVX2 needed to agree on Zen 1; only their ratio to the other algorithms' matters.
+// and the way to a group and an image, and to a line of each row, shorter where X stays as it was
+// gathered. Of few positions, W sets the pace as it comes from memory. By weight, the columns of W
+// are filled up to whole vectors, and Y is turned. The rates are medians over the benchmark's
+// workloads on Zen 5, the ways to a line and the turning what AVX2 needed to agree on Zen 1; only
+// their ratio to the other algorithms' matters.
 double cost(const Problem& problem) {
   const Problem p = with_channels(seen(problem));
   const double products = in_tile_type(
       p.dtype, []<typename T>(T) { return double(kernels<T>().lanes * kernels<T>().steps); });
   const double planes = planes_of(p.dtype);
-  const bool adds = adds_up_by_input(p);
+  const bool adds = adds_up_by_input(p), by_weight = p.result == Result::weight;
   const int64_t sharing =
       p.result == Result::input && !adds ? p.in_channels_per_group() : p.out_channels_per_group();
   const double made = products_made(p, adds);
@@ -94,8 +95,11 @@ double cost(const Problem& problem) {
   const int64_t line = p.result == Result::input && !adds ? last.input_size : last.output_size;
   const bool one_line = p.input_positions() * p.taps() == 1;  // a pixel of all images
   const double lines = one_line ? 0 : carried / double(std::max<int64_t>(line, 1));
+  const bool turns = by_weight && planes == 1 && in_tile_type(p.dtype, [&]<typename T>(T) {
+                       return turns_weight<T>(sharing, p.batch * p.output_positions());
+                     });
   double filled = 1, turned = 0;
-  if (p.result == Result::weight) {
+  if (by_weight) {
     const double lanes = lanes_of(p.dtype);
     const double columns = double(p.in_channels_per_group() * p.taps());
     filled = columns == 0 ? 1 : std::ceil(columns / lanes) * lanes / columns;
@@ -109,9 +113,10 @@ double cost(const Problem& problem) {
     return 1e-6 + 1e-6 * groups + made / (products * 4e9) + carried / 1e9 +
            weights * double(element_bytes(p.dtype)) / 40e9;
   const double pieces = groups * double(p.batch);
+  const double rate = adds ? 8e9 : (turns ? 4e9 : 3e9), way = adds ? 1e-8 : (turns ? 1e-9 : 4e-9);
   return 1e-6 + 3e-6 * pieces +
          made * filled * double(products_of(planes_of(p.dtype))) / (products * 6e9) +
-         carried / (adds ? 8e9 : 3e9) + lines * (adds ? 1e-8 : 4e-9) + weights / 4e9 + turned;
+         carried / rate + lines * way + weights / 4e9 + turned;
 }
 
 // The forward problem that writes zeros over the whole input.

@@ -125,6 +125,13 @@ void run_forward(Problem problem, Operands operands, const Context& context);
 template <typename T>
 int64_t forward_scratch(const Problem& problem, int threads);
 
+// By weight: whether one of W^T is made, where X comes gathered. Many positions for each row of W make
+// up for turning W; and of two vectors of rows a tile has as many sums as it needs.
+template <typename T>
+bool turns_weight(int64_t rows, int64_t positions) {
+  return positions > 2 * rows && rows >= 2 * kernels<T>().lanes;
+}
+
 // Problems by weight with at least one position and one weight.
 template <typename T>
 void run_weight(Problem problem, Operands operands, const Context& context);

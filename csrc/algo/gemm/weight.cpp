@@ -16,8 +16,6 @@ constexpr int64_t kPartialBytes = 1 << 20;  // of sums kept apart for a split re
 constexpr int64_t kTasksWanted = 16;
 constexpr int64_t kLeastBlock = 64;     // rows or columns of W that are still worth halving
 constexpr int64_t kLongestChunk = 256;  // of a W of more blocks than one
-constexpr int64_t kManyPositions = 2;   // for each row of W, to turn W rather than X; and vectors
-constexpr int64_t kLeastVectors = 2;    // of rows, which keep as many sums in a tile
 constexpr int64_t kLeastChunk = 96;     // where positions are fewer, blocks of W are not larger
 
 // How a weight gradient is cut: rows (output channels) and columns m of W into blocks, and, where
@@ -100,8 +98,7 @@ struct ByWeight {
         input(o.input, p.dtype),
         weight(o.weight, p.dtype),
         output(o.output, p.dtype),
-        transposed(plan.planes == 1 && plan.positions > kManyPositions * plan.rows &&
-                   plan.rows >= kLeastVectors * kernels<T>().lanes &&
+        transposed(plan.planes == 1 && turns_weight<T>(plan.rows, plan.positions) &&
                    turns_patches(problem, input)) {}
 
   struct Block {
