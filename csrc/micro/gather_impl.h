@@ -58,12 +58,11 @@ void turn_all(const Lines& from, T* to, int64_t to_step) {
   }
 }
 
-// Line r, which begins at `line`. What is left behind whole vectors goes in one that overlaps them.
+// A contiguous line of a whole vector at least. What is left behind whole vectors goes in one that
+// overlaps them.
 template <typename T, typename Stored>
-inline void copy_line(const Lines& from, int64_t r, const Stored* line, T* to) {
+inline void copy_line(int64_t count, const Stored* line, T* to) {
   constexpr int lanes = kLanes<T>;
-  const int64_t count = from.count;
-  if (count < lanes) return store_part<T, T>(to, load_within<T>(from, r, line, count), count);
   for (int64_t k = 0; k + lanes <= count; k += lanes) store<T>(to + k, load_full<T>(line + k));
   if (count % lanes) store<T>(to + count - lanes, load_full<T>(line + count - lanes));
 }
@@ -87,15 +86,17 @@ void gather_lines(const Lines& from, T* to, int64_t to_row) {
   if (from.row == 1 && from.step > 1 && 2 * from.rows >= lanes)  // channels innermost
     return turn_all<T, Stored>(Lines{from.data, from.count, from.step, from.rows, 1}, to, to_row);
   const Stored* line = static_cast<const Stored*>(from.data);
-  const auto each_line = [&](const auto& f) {
-    for (int64_t r = 0; r < from.rows; ++r, line += from.row, to += to_row) f(r);
-  };
-  if (from.step == 1) return each_line([&](int64_t r) { copy_line<T, Stored>(from, r, line, to); });
-  if (from.step == 2)
-    return each_line([&](int64_t) { copy_even<T, Stored>(from.count, line, to); });
-  each_line([&](int64_t) {
-    for (int64_t k = 0; k < from.count; ++k) to[k] = widen<T>(line[k * from.step]);
-  });
+  const int64_t rows = from.rows, row = from.row, count = from.count, step = from.step;
+  for (int64_t r = 0; r < rows; ++r, line += row, to += to_row) {
+    if (step == 1 && count < lanes)
+      store_part<T, T>(to, load_within<T>(Lines{nullptr, rows, row, 0, 1}, r, line, count), count);
+    else if (step == 1)
+      copy_line<T, Stored>(count, line, to);
+    else if (step == 2)
+      copy_even<T, Stored>(count, line, to);
+    else
+      for (int64_t k = 0; k < count; ++k) to[k] = widen<T>(line[k * step]);
+  }
 }
 
 // `rows` lines, contiguous or of every second element, become the columns of a panel of just as many.
