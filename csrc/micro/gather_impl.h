@@ -71,10 +71,6 @@ inline void copy_line(int64_t count, const Stored* line, T* to) {
 template <typename T, typename Stored>
 inline void copy_even(int64_t count, const Stored* line, T* to) {
   constexpr int lanes = kLanes<T>;
-  if (count < lanes) {
-    for (int64_t k = 0; k < count; ++k) to[k] = widen<T>(line[2 * k]);
-    return;
-  }
   for (int64_t k = 0; k + lanes <= count; k += lanes) store<T>(to + k, load_even<T>(line + 2 * k));
   const int64_t last = count - lanes;
   if (count % lanes) store<T>(to + last, load_even<T>(line + 2 * last));
@@ -87,15 +83,18 @@ void gather_lines(const Lines& from, T* to, int64_t to_row) {
     return turn_all<T, Stored>(Lines{from.data, from.count, from.step, from.rows, 1}, to, to_row);
   const Stored* line = static_cast<const Stored*>(from.data);
   const int64_t rows = from.rows, row = from.row, count = from.count, step = from.step;
+  if (step > 2 || step < 1 || (step == 2 && count < lanes)) {
+    for (int64_t r = 0; r < rows; ++r, line += row, to += to_row)
+      for (int64_t k = 0; k < count; ++k) to[k] = widen<T>(line[k * step]);
+    return;
+  }
   for (int64_t r = 0; r < rows; ++r, line += row, to += to_row) {
     if (step == 1 && count < lanes)
       store_part<T, T>(to, load_within<T>(Lines{nullptr, rows, row, 0, 1}, r, line, count), count);
     else if (step == 1)
       copy_line<T, Stored>(count, line, to);
-    else if (step == 2)
-      copy_even<T, Stored>(count, line, to);
     else
-      for (int64_t k = 0; k < count; ++k) to[k] = widen<T>(line[k * step]);
+      copy_even<T, Stored>(count, line, to);
   }
 }
 
