@@ -15,6 +15,13 @@ inline int workers_for(const Problem& p, int threads) {
   return p.multiply_adds() < 5e5 ? 1 : threads;
 }
 
+// Of input and output, those that a cache near a core does not hold.
+inline double bytes_beyond_cache(const Problem& p) {
+  const double elements = double(p.batch) * (double(p.in_channels) * double(p.input_positions()) +
+                                             double(p.out_channels) * double(p.output_positions()));
+  return std::max(elements * double(element_bytes(p.dtype)) - (1 << 20), 0.0);
+}
+
 // Calls f with a zero of the type that the kernels compute the dtype in.
 template <typename F>
 auto in_compute_type(DType dtype, const F& f) {

@@ -77,21 +77,25 @@ double cycles(const Problem& p, double lanes) {
              (packed * in * double(p.input_positions()) + 0.3 * out * double(p.output_positions()));
 }
 
-// Seconds without packing: of tiles of seven lines, one vector wide, and of memory. A single line
-// loads a vector for every product.
+// Seconds without packing: of tiles of seven lines, one vector wide, of the planes that each sums
+// over, and of memory beyond a cache. A single line goes by eight vectors, each loaded for every
+// product, but near its ends by one.
 double seconds_in_place(const Problem& p, double lanes) {
-  const Axis& column = p.axis[p.axes - 1];
+  const double columns = double(p.axis[p.axes - 1].output_size);
   const double lines = p.axes > 1 ? double(p.axis[p.axes - 2].output_size) : 1;
   const double planes = double(p.batch) * double(p.out_channels) * double(p.output_positions()) /
-                        std::max(lines * double(column.output_size), 1.0);
-  const double vectors = planes * std::ceil(double(column.output_size) / lanes);
-  const double tiles = lines > 1 ? vectors * std::ceil(lines / 7) : vectors / 8;
-  const double products = double(p.in_channels_per_group()) * double(p.taps());
-  const double bytes = double(element_bytes(p.dtype)) *
-                       (double(p.batch) * double(p.in_channels) * double(p.input_positions()) +
-                        planes * lines * double(column.output_size));
-  const double slower = (lines > 1 ? 1 : 1.5) * (element_bytes(p.dtype) == 2 ? 1.3 : 1);
-  return 4e-8 * planes + tiles * (2.2e-8 + 2.4e-9 * products * slower) + 5e-11 * bytes;
+                        std::max(lines * columns, 1.0);
+  const double vectors = planes * std::ceil(columns / lanes);
+  const double edges = 2 * double(DirectPlan::reach(p.axis[p.axes - 1]));
+  const bool is_short = lines == 1 && columns < 8 * lanes + edges;  // a sum waits for itself there
+  const double tiles = lines > 1  ? vectors * std::ceil(lines / 7)
+                       : is_short ? vectors
+                                  : vectors / 8;
+  const double tap = lines > 1 ? 1.3e-9 : is_short ? 0.9e-9 : 2e-9;
+  const double converted = element_bytes(p.dtype) == 2 ? 1.3 : 1;
+  const double plane = 4.5e-9 + tap * converted * double(p.taps());
+  return 2e-8 * planes + tiles * (6.5e-9 + double(p.in_channels_per_group()) * plane) +
+         3e-11 * bytes_beyond_cache(p);
 }
 
 double cost(const Problem& p) {
@@ -111,7 +115,7 @@ double cost(const Problem& p) {
   if (p.result == Result::input && p.axis[p.axes - 1].stride > 1)
     sum += (kernels<float>().lanes < 16 ? 2 : 0.5) * double(p.batch) * double(p.in_channels) *
            double(p.input_positions());
-  return 2e-7 + sum / 4e9;
+  return 2e-7 + sum / 4e9 + 4e-11 * bytes_beyond_cache(p);
 }
 
 template <typename T>

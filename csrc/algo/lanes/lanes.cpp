@@ -22,7 +22,7 @@ namespace {
 
 using namespace lanes_detail;
 
-constexpr int64_t kOnePass = 9;  // taps of a line, or about so many: more take several passes
+constexpr int64_t kOnePass = 6;  // taps of a line: more fill the registers, or take several passes
 
 template <typename T>
 double piece_bytes(const Problem& p) {
@@ -103,8 +103,9 @@ double seconds(const Problem& p) {
   const double streamed = p.result == Result::weight ? 1 : 1 + (rows - 1) / 48;
   const bool bare = is_bare(p);
   const double products = p.multiply_adds() * planes * planes * streamed / (filled * lanes);
-  const double plane_product = p.axis[p.axes - 1].kernel_size > kOnePass ? 2.3e-10 : 1.5e-10;
-  return 1e-6 + products * (bare ? plane_product * seen(p) : 2.5e-10) +
+  const double plane_product = p.axis[p.axes - 1].kernel_size > kOnePass ? 2.3e-10 : 1.8e-10;
+  const double turned = bare && !lies_as_lanes(p) ? 4e-11 * bytes_beyond_cache(p) : 0;
+  return 1e-6 + products * (bare ? plane_product * seen(p) : 2.5e-10) + turned +
          vectors(p) * (lies_as_lanes(p) ? 5e-10
                        : bare           ? turning(p)
                                         : 2.5e-9);
