@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,3 +265,23 @@ def test_checked_calls_are_problem_lines() -> None:
 def test_values_are_torchs() -> None:
     input, weight = tensors(torch.float64)
     torch.testing.assert_close(conv(input, weight), F.conv2d(input, weight, padding=1))
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage/enabled").exists(), reason="no huge pages"
+)
+def test_a_large_result_asks_for_huge_pages() -> None:
+    result = torch.ops.torchconv.conv(
+        torch.zeros(1, 1, 3 << 20), torch.ones(1, 1, 1), None, None, [1], [0], [1], 1, False
+    )
+    middle = result.data_ptr() + result.nbytes // 2
+    holds_middle = False
+    for text in Path("/proc/self/smaps").read_text().splitlines():
+        word = text.split(maxsplit=1)[0]
+        if "-" in word and not word.endswith(":"):  # a mapping begins: its first and last address
+            begin, end = (int(address, 16) for address in word.split("-"))
+            holds_middle = begin <= middle < end
+        elif holds_middle and word == "VmFlags:":
+            assert "hg" in text.split()
+            return
+    pytest.fail("the result is in no mapping")

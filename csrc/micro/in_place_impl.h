@@ -111,9 +111,9 @@ __attribute__((noinline)) void activate(Activation activation, int count, T* sum
 // What the tiles of a band of lines have in common.
 template <typename T, typename Stored>
 struct SlideBand {
-  const Stored* x;      // what an offset of 0 is to the band's first line
-  int64_t first, last;  // from the tensor's first element to the first line seen, and to the last
-  unsigned seen;        // bit k: line k from there exists
+  const Stored* x;      // to which a plane's offset is added
+  int64_t first, last;  // from that offset in the tensor to the first line seen, and to the last
+  unsigned seen;        // bit k: line k exists
   const T* weight;
   T start;
   Activation activation;
