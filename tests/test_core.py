@@ -315,15 +315,11 @@ FAULTS = {
     ),
     "in_place_class_lost": ("algo/direct/in_place.cpp", "x.padding - number,", "x.padding,"),
     "in_place_planes_repeated": ("algo/direct/in_place.cpp", "if (++g < p.groups)", "if (++g < 2)"),
-    "in_place_padding_seen": (
-        "algo/direct/in_place.cpp",
-        "meets && i >= 0 &&",
-        "meets && i >= -1 &&",
-    ),
+    "outer_padding_seen": ("micro/grid.cpp", "if (i < 0) return false;", "if (i < 0) continue;"),
     "in_place_weights_of_one": (
         "algo/direct/in_place.cpp",
-        "plane.weight + ci * steps.in_channel",
-        "plane.weight",
+        "w + ci * steps.in_channel",
+        "w",
     ),
     "fold_replaces": ("core/relabel.cpp", "p.accumulate = number >= used;", ""),
     "gaps_left": ("core/relabel.cpp", "!= x.stride) return true;", "!= x.stride) return false;"),

@@ -1,4 +1,4 @@
-// The walks over a tensor's positions, and its view as reals (pack.h).
+// The walks over a tensor's positions, its view as reals, and where the two meet (pack.h).
 #include "core/arithmetic.h"
 #include "micro/pack.h"
 
@@ -79,6 +79,25 @@ Reals::Reals(const View& view, DType dtype)
   stride.in_channel *= planes;
   stride.out_channel *= planes;
   for (int64_t& s : stride.axis) s *= planes;
+}
+
+void index_of(const Problem& p, int count, int64_t Axis::* size, int64_t number, int64_t* index) {
+  for (int a = count - 1; a >= 0; --a) {
+    index[a] = number % (p.axis[a].*size);
+    number /= p.axis[a].*size;
+  }
+}
+
+bool add_outer(const Problem& p, int axes, const Reals& input, const int64_t* tap, const int64_t* o,
+               int64_t* offset) {
+  for (int a = 0; a < axes; ++a) {
+    const Axis& x = p.axis[a];
+    const int64_t v = o[a] * x.stride - x.padding + tap[a] * x.dilation;
+    const int64_t i = fold(p.padding_mode, v, x.input_size);
+    if (i < 0) return false;
+    *offset += i * input.stride.axis[a];
+  }
+  return true;
 }
 
 }  // namespace torchconv

@@ -26,25 +26,11 @@ void next_tap(const Problem& p, int64_t* tap) {
   }
 }
 
-// Adds where the first `axes` axes meet the input; false where they meet nothing.
-bool add_outer(const Problem& p, int axes, const Reals& input, const int64_t* tap, const Run& run,
-               int64_t* offset) {
-  for (int a = 0; a < axes; ++a) {
-    const Axis& x = p.axis[a];
-    const int64_t v = run.o[a] * x.stride - x.padding + tap[a] * x.dilation;
-    const int64_t i = fold(p.padding_mode, v, x.input_size);
-    if (i < 0) return false;
-    *offset += i * input.stride.axis[a];
-  }
-  return true;
-}
-
-// One run of one tap, for `channels` rows.
 template <typename T>
 void pack_run(const Problem& p, const Reals& input, int64_t offset, const int64_t* tap,
               const Run& run, int64_t channels, T* to, int64_t to_row) {
   const int last = p.axes - 1;
-  if (!add_outer(p, last, input, tap, run, &offset)) return zero(to, to_row, channels, run.count);
+  if (!add_outer(p, last, input, tap, run.o, &offset)) return zero(to, to_row, channels, run.count);
   const Axis& x = p.axis[last];
   const int64_t first = run.o[last] * x.stride - x.padding + tap[last] * x.dilation;
   pack_line(input, p.padding_mode, offset, x.input_size, input.stride.axis[last], first, x.stride,
@@ -68,7 +54,7 @@ void pack_lines(const Problem& p, const Reals& input, int64_t offset, const int6
     const int64_t first = run.o[last - 1] * y.stride - y.padding + tap[last - 1] * y.dilation;
     int64_t place = offset + run.n * input.stride.batch;
     Inside rows = inside(y.input_size, first, y.stride, run.count);
-    if (!add_outer(p, last - 1, input, tap, run, &place) || in.begin == in.end) rows = {0, 0};
+    if (!add_outer(p, last - 1, input, tap, run.o, &place) || in.begin == in.end) rows = {0, 0};
     zero(at, line, rows.begin, line);
     zero(at + rows.end * line, line, run.count - rows.end, line);
     if (rows.begin == rows.end) return;
@@ -106,7 +92,7 @@ void square_run(const Problem& p, const Reals& input, int64_t offset, const int6
                 int64_t t0, int64_t t1, const Run& run, const Place<T>& place) {
   const int last = p.axes - 1;
   const bool turned = place.position == 1;
-  if (!add_outer(p, last, input, tap, run, &offset))
+  if (!add_outer(p, last, input, tap, run.o, &offset))
     return turned ? zero(place.to, place.row, t1 - t0, run.count)
                   : zero(place.to, place.position, run.count, t1 - t0);
   const Axis& x = p.axis[last];

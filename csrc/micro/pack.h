@@ -70,6 +70,10 @@ void for_each_run(const Grid& grid, int64_t first, int64_t count, const F& f) {
   }
 }
 
+// The index of `number` in row-major order over axes [0, count).
+void index_of(const Problem& problem, int count, int64_t Axis::* size, int64_t number,
+              int64_t* index);
+
 // Memory of the kernels' own type.
 template <typename T>
 constexpr Store kOwnStore = std::is_same_v<T, float>    ? Store::f32
@@ -89,6 +93,10 @@ struct Reals {
   Reals(const View& view, DType dtype);
   char* at(int64_t offset) const { return data + offset * bytes; }
 };
+
+// Adds where output `o` meets the input by a tap on axes [0, axes); false where it meets nothing.
+bool add_outer(const Problem& problem, int axes, const Reals& input, const int64_t* tap,
+               const int64_t* o, int64_t* offset);
 
 // The positions k of [0, count) whose index first + k * stride lies inside an axis: those of
 // [begin, end).

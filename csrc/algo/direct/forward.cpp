@@ -86,26 +86,6 @@ struct Forward {
     return taps;
   }
 
-  // The weights of part q of output channel co, in the order (plane, ci, t).
-  void pack_weights(int64_t g, int64_t co, int64_t q, T* to) const {
-    const int64_t channel = g * weight.stride.group + co * weight.stride.out_channel;
-    for_each_run(taps_grid, 0, plan.taps, [&](const Run& run) {  // a run's "image" is its plane
-      const int64_t offset = channel + (q ^ run.n) + taps_grid.offset(run);
-      const Lines lines{weight.at(offset), 1, 0, run.count, taps_grid.stride[taps_grid.axes - 1]};
-      const T sign = q == 0 && run.n == 1 ? T(-1) : T(1);
-      kernels<T>().interleave(weight.store, lines, sign, to + run.column, 0, 1);
-    });
-  }
-
-  T start_of(int64_t g, int64_t co, int64_t q) const {
-    T start = 0;
-    if (!operands.bias.data) return start;
-    const Reals bias(operands.bias, p.dtype);
-    const int64_t offset = g * bias.stride.group + co * bias.stride.out_channel + q;
-    kernels<T>().gather(bias.store, Lines{bias.at(offset), 1, 0, 1, 1}, &start, 1);
-    return start;
-  }
-
   // The first of the input's lines, counted from line 0 of a place, that row `rows` of taps meets at
   // output line r of it; lies where its offset says.
   int64_t first_line(const Place& place, const TapRows& rows, int64_t r) const {
@@ -156,7 +136,7 @@ struct Forward {
   // Slides the packed weights over the lines of a place; `offset` is its first output's.
   void make_lines(const Place& place, const Taps& taps, T start, int64_t offset,
                   const Worker<T>& worker) const {
-    const int64_t down = p.axes > 1 ? output.stride.axis[p.axes - 2] : 0;
+    const int64_t down = line_step(p, output);
     const int64_t x_row = plan.x_step * plan.line_length();
     int64_t r = 0;
     const auto slide = [&](const T* x, int64_t first, int64_t lines, T* y, int64_t y_row) {
@@ -198,8 +178,8 @@ struct Forward {
       padded.pack(place, n, g, worker.lines);
       for (int64_t co = 0; co < p.out_channels_per_group(); ++co)
         for (int64_t q = 0; q < plan.planes; ++q) {
-          pack_weights(g, co, q, worker.weights);
-          make_lines(place, taps, start_of(g, co, q),
+          pack_weights(weight, taps_grid, g, co, q, worker.weights);
+          make_lines(place, taps, start_of<T>(p, operands, g, co, q),
                      offset + q + n * output.stride.batch + g * output.stride.group +
                          co * output.stride.out_channel,
                      worker);
@@ -233,27 +213,9 @@ void for_each_plan(const Problem& p, const Operands& operands, const Body& body)
   });
 }
 
-}  // namespace
-
-// Whether all forward problems have been done without packing.
+// The forward problems that a result is made of, by lines that are packed.
 template <typename T>
-bool ran_in_place(const Problem& p, const Operands& operands, const Context& context) {
-  if constexpr (!std::is_floating_point_v<T>) return false;
-  bool all = slides_in_place(p);
-  for_each_forward(p, operands, [&](const Problem& q, const Operands& views) {
-    all = all && lies_in_place(q, views);
-  });
-  if constexpr (std::is_floating_point_v<T>)
-    if (all)
-      for_each_forward(p, operands, [&](const Problem& q, const Operands& views) {
-        if (!writes_nothing(q)) run_in_place<T>(q, views, context);
-      });
-  return all;
-}
-
-template <typename T>
-void run_forward(const Problem& p, const Operands& operands, const Context& context) {
-  if (ran_in_place<T>(p, operands, context)) return;
+void run_padded(const Problem& p, const Operands& operands, const Context& context) {
   const int64_t bytes = largest(p, worker_bytes<T>);
   const int workers = workers_for(p, context.threads);
   const auto worker_of = [&](const ForwardPlan& plan, int number) {
@@ -279,6 +241,22 @@ void run_forward(const Problem& p, const Operands& operands, const Context& cont
                    worker_of(plan, number));
     });
   });
+}
+
+}  // namespace
+
+template <typename T>
+void run_forward(const Problem& p, const Operands& operands, const Context& context) {
+  if constexpr (std::is_floating_point_v<T>)
+    if (slides_in_place(p)) {
+      for_each_forward(p, operands, [&](const Problem& q, const Operands& views) {
+        if (writes_nothing(q)) return;
+        lies_in_place(q, views) ? run_in_place<T>(q, views, context)
+                                : run_padded<T>(q, views, context);
+      });
+      return;
+    }
+  run_padded<T>(p, operands, context);
 }
 
 template <typename T>

@@ -21,19 +21,11 @@ int64_t extent(const Problem& p, const View& x) {
 
 // One output channel at one outer position is a plane, and every line.dilation-th line of it a
 // class, which slides over every line.dilation-th line of the input.
-struct InPlacePlan {
-  Axis line, column;
-  int64_t outer_taps = 1, outer_positions = 1;
+struct InPlacePlan : DirectAxes {
   int64_t planes, classes;
   int64_t planes_per_task, plane_blocks, band, bands;
 
-  explicit InPlacePlan(const Problem& p) {
-    column = p.axis[p.axes - 1];
-    if (p.axes > 1) line = p.axis[p.axes - 2];
-    for (int a = 0; a < p.axes - 2; ++a) {
-      outer_taps *= p.axis[a].kernel_size;
-      outer_positions *= p.axis[a].output_size;
-    }
+  explicit InPlacePlan(const Problem& p) : DirectAxes(p) {
     planes = p.batch * p.out_channels * outer_positions;
     classes = std::min(line.dilation, line.output_size);
     const double products = p.multiply_adds() / double(planes * classes);
@@ -63,17 +55,19 @@ struct Worker {
   Worker(const Problem& p, const InPlacePlan& plan, Arena* arena) {
     planes = arena->take<SlidePlanes::Plane>(plan.images(p));
     weights = arena->take<T>(plan.weights(p));
-    window = arena->take<T>(kMaxSlideLines * (DirectPlan::reach(plan.column) + kernels<T>().lanes));
+    window = arena->take<T>(kMaxSlideLines * (plan.reach(plan.column) + kernels<T>().lanes));
   }
 };
 
-// A plane of the output, in the order (n, g, o, co).
+// A plane of the output, in the order (n, g, outer position, co), and the line that is its first.
 struct OutputPlane {
-  int64_t n, g, co, o[kMaxAxes];
-  OutputPlane(const Problem& p, const InPlacePlan& plan, int64_t number) {
+  int64_t n, g, co;
+  Place place{};
+  OutputPlane(const Problem& p, const InPlacePlan& plan, int64_t number, int64_t line) {
+    place.line = line;
     co = number % p.out_channels_per_group();
     number /= p.out_channels_per_group();
-    index_of(p, p.axes - 2, &Axis::output_size, number % plan.outer_positions, o);
+    index_of(p, p.axes - 2, &Axis::output_size, number % plan.outer_positions, place.outer);
     number /= plan.outer_positions;
     g = number % p.groups;
     n = number / p.groups;
@@ -81,8 +75,8 @@ struct OutputPlane {
   void advance(const Problem& p) {
     if (++co < p.out_channels_per_group()) return;
     co = 0;
-    for (int a = p.axes - 3; a >= 0; o[a--] = 0)
-      if (++o[a] < p.axis[a].output_size) return;
+    for (int a = p.axes - 3; a >= 0; place.outer[a--] = 0)
+      if (++place.outer[a] < p.axis[a].output_size) return;
     if (++g < p.groups) return;
     g = 0;
     ++n;
@@ -95,6 +89,7 @@ struct InPlace {
   const Operands& operands;
   const InPlacePlan& plan;
   Reals input, weight, output;
+  Grid taps_grid;
   View steps;  // how the kernel finds weights: where they lie, or packed as [ci][t]
 
   InPlace(const Problem& problem, const Operands& o, const InPlacePlan& in_place_plan)
@@ -104,6 +99,7 @@ struct InPlace {
         input(o.input, p.dtype),
         weight(o.weight, p.dtype),
         output(o.output, p.dtype),
+        taps_grid(weight_grid(p, weight.stride)),
         steps(weight.stride) {
     if (reads_weights()) return;
     steps.in_channel = 1;
@@ -115,25 +111,12 @@ struct InPlace {
 
   bool reads_weights() const { return weight.bytes == sizeof(T); }
   const T* weights_of(int64_t g, int64_t co, T* packed) const {
-    const int64_t offset = g * weight.stride.group + co * weight.stride.out_channel;
-    if (reads_weights()) return reinterpret_cast<const T*>(weight.at(offset));
-    int64_t t[kMaxAxes];
-    T* to = packed;
-    for (int64_t ci = 0; ci < p.in_channels_per_group(); ++ci)
-      for (int64_t tap = 0; tap < plan.outer_taps; ++tap) {
-        index_of(p, p.axes - 2, &Axis::kernel_size, tap, t);
-        int64_t at = offset + ci * weight.stride.in_channel;
-        for (int a = 0; a < p.axes - 2; ++a) at += t[a] * weight.stride.axis[a];
-        const Lines rows{weight.at(at), plan.line.kernel_size, row_step(weight.stride),
-                         plan.column.kernel_size, weight.stride.axis[p.axes - 1]};
-        kernels<T>().gather(weight.store, rows, to, plan.column.kernel_size);
-        to += plan.line.kernel_size * plan.column.kernel_size;
-      }
+    if (reads_weights())
+      return reinterpret_cast<const T*>(
+          weight.at(g * weight.stride.group + co * weight.stride.out_channel));
+    pack_weights(weight, taps_grid, g, co, 0, packed);
     return packed;
   }
-
-  // From a line to the next; there is one where there is one axis.
-  int64_t row_step(const View& stride) const { return p.axes > 1 ? stride.axis[p.axes - 2] : 0; }
 
   // Some lines of a class: all that does not depend on the plane.
   SlidePlanes lines_of(int64_t number, int64_t first) const {
@@ -143,78 +126,56 @@ struct InPlace {
     SlidePlanes m;
     m.lines = std::min(plan.band, count - first);
     m.columns = column.output_size;
-    m.y_row = plan.classes * row_step(output.stride);
+    m.y_row = plan.classes * line_step(p, output.stride);
     m.x_begin = (low > 0 ? ceil_div(low, x.dilation) : 0) - first;
     m.x_end = (high > 0 ? ceil_div(high, x.dilation) : 0) - first;
-    m.x_row = x.dilation * row_step(input.stride);
+    m.x_row = x.dilation * line_step(p, input.stride);
     m.x_first = -column.padding;
     m.x_columns = column.input_size;
     m.dilation = column.dilation;
     m.x_elements = extent(p, input.stride);
     m.rows = x.kernel_size;
     m.taps = column.kernel_size;
-    m.weight_row = row_step(steps);
+    m.weight_row = line_step(p, steps);
     m.weight_tap = steps.axis[p.axes - 1];
     return m;
   }
 
-  int64_t outer_offset(const int64_t* o) const {
-    int64_t offset = 0;
-    for (int a = 0; a < p.axes - 2; ++a) offset += o[a] * output.stride.axis[a];
-    return offset;
-  }
-
   // The planes of the input that one of the output meets, and where.
-  int64_t find_planes(int64_t offset, const int64_t* o, SlidePlanes::Plane* planes) const {
+  int64_t find_planes(int64_t offset, const int64_t* outer, SlidePlanes::Plane* planes) const {
     int64_t t[kMaxAxes], count = 0;
     for (int64_t tap = 0; tap < plan.outer_taps; ++tap) {
+      int64_t x = offset, w = 0;
       index_of(p, p.axes - 2, &Axis::kernel_size, tap, t);
-      SlidePlanes::Plane plane{offset, 0};
-      bool meets = true;
-      for (int a = 0; a < p.axes - 2; ++a) {
-        const Axis& x = p.axis[a];
-        const int64_t i = o[a] * x.stride - x.padding + t[a] * x.dilation;
-        meets = meets && i >= 0 && i < x.input_size;
-        if (meets) plane.offset += i * input.stride.axis[a];
-        plane.weight += t[a] * steps.axis[a];
-      }
-      for (int64_t ci = 0; meets && ci < p.in_channels_per_group(); ++ci)
-        planes[count++] = {plane.offset + ci * input.stride.in_channel,
-                           plane.weight + ci * steps.in_channel};
+      if (!add_outer(p, p.axes - 2, input, t, outer, &x)) continue;
+      for (int a = 0; a < p.axes - 2; ++a) w += t[a] * steps.axis[a];
+      for (int64_t ci = 0; ci < p.in_channels_per_group(); ++ci)
+        planes[count++] = {x + ci * input.stride.in_channel, w + ci * steps.in_channel};
     }
     return count;
-  }
-
-  T start_of(int64_t g, int64_t co) const {
-    T start = 0;
-    if (!operands.bias.data) return start;
-    const Reals bias(operands.bias, p.dtype);
-    const int64_t offset = g * bias.stride.group + co * bias.stride.out_channel;
-    kernels<T>().gather(bias.store, Lines{bias.at(offset), 1, 0, 1, 1}, &start, 1);
-    return start;
   }
 
   void task(int64_t task, const Worker<T>& worker) const {
     const int64_t number = task % plan.classes;
     const int64_t first = task / plan.classes % plan.bands * plan.band;
     const int64_t block = task / (plan.classes * plan.bands);
-    if (number + first * plan.classes >= plan.line.output_size) return;
+    const int64_t line = number + first * plan.classes;
+    if (line >= plan.line.output_size) return;
     SlidePlanes m = lines_of(number, first);
     const int64_t x_line = number - plan.line.padding + first * plan.line.dilation;
-    const int64_t x_first = x_line * row_step(input.stride) - plan.column.padding;
-    const int64_t y_first = (number + first * plan.classes) * row_step(output.stride);
+    const int64_t x_first = x_line * line_step(p, input.stride) - plan.column.padding;
     const int64_t begin = block * plan.planes_per_task;
     const int64_t end = std::min(begin + plan.planes_per_task, plan.planes);
-    OutputPlane at(p, plan, begin);
+    OutputPlane at(p, plan, begin, line);
     for (int64_t plane = begin; plane < end; ++plane, at.advance(p)) {
-      const int64_t x = at.n * input.stride.batch + at.g * input.stride.group;
+      const int64_t x = at.n * input.stride.batch + at.g * input.stride.group + x_first;
       const int64_t y = at.n * output.stride.batch + at.g * output.stride.group +
-                        at.co * output.stride.out_channel;
-      m.planes = find_planes(x + x_first, at.o, worker.planes);
+                        at.co * output.stride.out_channel + offset_of(p, output, at.place);
+      m.planes = find_planes(x, at.place.outer, worker.planes);
       m.plane = worker.planes;
       kernels<T>().slide_planes(input.store, m, input.data, weights_of(at.g, at.co, worker.weights),
-                                start_of(at.g, at.co), p.activation, worker.window,
-                                output.at(y + y_first + outer_offset(at.o)));
+                                start_of<T>(p, operands, at.g, at.co, 0), p.activation,
+                                worker.window, output.at(y));
     }
   }
 };
@@ -225,12 +186,11 @@ bool slides_in_place(const Problem& p) {
   const auto is_plain = [](const Axis& x) {
     return x.stride == 1 && x.kernel_size > 0 && std::max(x.dilation, std::abs(x.padding)) <= kFar;
   };
-  const Axis& column = p.axis[p.axes - 1];
-  const Axis line = p.axes > 1 ? p.axis[p.axes - 2] : Axis{};
+  const DirectAxes axes(p);
   if (p.result == Result::weight || p.padding_mode != PaddingMode::zeros) return false;
-  if (is_complex(p.dtype) || is_integer(p.dtype) || !is_plain(line) || !is_plain(column))
+  if (is_complex(p.dtype) || is_integer(p.dtype) || !is_plain(axes.line) || !is_plain(axes.column))
     return false;
-  if (line.kernel_size > kMaxSlideRows || DirectPlan::reach(column) > kMostReach) return false;
+  if (axes.line.kernel_size > kMaxSlideRows || axes.reach(axes.column) > kMostReach) return false;
   bool all = true;
   for_each_forward(p, Operands{}, [&](const Problem& q, const Operands&) {
     all = all && (writes_nothing(q) || InPlacePlan(q).shares_out(q));

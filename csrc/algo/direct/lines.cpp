@@ -11,23 +11,18 @@ constexpr int64_t kBandsPerReach = 4;  // a band spans so many times the lines i
 
 }  // namespace
 
-void index_of(const Problem& p, int count, int64_t Axis::* size, int64_t number, int64_t* index) {
-  for (int a = count - 1; a >= 0; --a) {
-    index[a] = number % (p.axis[a].*size);
-    number /= p.axis[a].*size;
-  }
-}
-
-DirectPlan::DirectPlan(const Problem& p, int64_t lanes, int64_t real_bytes) {
-  planes = planes_of(p.dtype);
-  channels = p.in_channels_per_group();
+DirectAxes::DirectAxes(const Problem& p) {
   column = p.axis[p.axes - 1];
   if (p.axes > 1) line = p.axis[p.axes - 2];
-  outer_taps = outer_positions = 1;
   for (int a = 0; a < p.axes - 2; ++a) {
     outer_taps *= p.axis[a].kernel_size;
     outer_positions *= p.axis[a].output_size;
   }
+}
+
+DirectPlan::DirectPlan(const Problem& p, int64_t lanes, int64_t real_bytes) : DirectAxes(p) {
+  planes = planes_of(p.dtype);
+  channels = p.in_channels_per_group();
   images = planes * channels * outer_taps;
   column_blocks = ceil_div(column.output_size, kMostColumns);
   columns = round_up(ceil_div(column.output_size, column_blocks), lanes);
@@ -74,14 +69,7 @@ template <typename T>
 bool PaddedLines<T>::meets(const Place& place, int64_t outer_tap, int64_t* offset) const {
   int64_t tap[kMaxAxes];
   index_of(p, p.axes - 2, &Axis::kernel_size, outer_tap, tap);
-  for (int a = 0; a < p.axes - 2; ++a) {
-    const Axis& x = p.axis[a];
-    const int64_t v = place.outer[a] * x.stride - x.padding + tap[a] * x.dilation;
-    const int64_t i = fold(p.padding_mode, v, x.input_size);
-    if (i < 0) return false;
-    *offset += i * input.stride.axis[a];
-  }
-  return true;
+  return add_outer(p, p.axes - 2, input, tap, place.outer, offset);
 }
 
 // `rows` lines of the input, `apart` from each other, from `offset` on, slot by slot; but for the
@@ -110,7 +98,7 @@ template <typename T>
 void PaddedLines<T>::pack_image(const Place& place, int64_t offset, T* to) const {
   const int64_t first = place.line * plan.line.stride - plan.line.padding;
   const int64_t count = (place.lines - 1) * plan.line.stride + plan.reach(plan.line) + 1;
-  const int64_t apart = p.axes > 1 ? input.stride.axis[p.axes - 2] : 0;
+  const int64_t apart = line_step(p, input);
   for (int64_t l = 0; l < count;) {
     const int64_t i = fold(p.padding_mode, first + l, plan.line.input_size);
     // Lines inside the image go together; a folded one goes alone, one of zeros is there already.

@@ -14,12 +14,23 @@ struct Place {
   int64_t line, lines, column, columns;
 };
 
-// How a problem is cut into places. "Outer" are the axes before the last two, "line" the next to
-// last (of size 1 if there is none), "column" the last. An image is what one group's channel, plane
-// and outer tap contribute.
-struct DirectPlan {
-  int64_t planes, channels, outer_taps, outer_positions, images;
+// "Outer" are the axes before the last two, "line" the next to last (of size 1 if there is none),
+// "column" the last.
+struct DirectAxes {
   Axis line, column;
+  int64_t outer_taps = 1, outer_positions = 1;
+
+  explicit DirectAxes(const Problem& p);
+  // Elements between the first and the last tap.
+  static int64_t reach(const Axis& x) {
+    return std::max<int64_t>(x.kernel_size - 1, 0) * x.dilation;
+  }
+};
+
+// How a problem is cut into places. An image is what one group's channel, plane and outer tap
+// contribute.
+struct DirectPlan : DirectAxes {
+  int64_t planes, channels, images;
   int64_t columns, column_blocks;
   int64_t slots, slot;  // lines that a strided line is packed as, and the length of each
   int64_t band, bands, lines;
@@ -30,10 +41,6 @@ struct DirectPlan {
 
   DirectPlan(const Problem& p, int64_t lanes, int64_t real_bytes);
 
-  // Elements between the first and the last tap.
-  static int64_t reach(const Axis& x) {
-    return std::max<int64_t>(x.kernel_size - 1, 0) * x.dilation;
-  }
   // Whether every residue of the stride is a slot; else every tap is one.
   bool is_dense() const { return slots == column.stride; }
   int64_t line_length() const { return slots * slot; }
@@ -79,16 +86,45 @@ bool is_plain(const Reals& tensor, int64_t step) {
   return tensor.bytes == sizeof(T) && step == 1;
 }
 
+// From a line to the next; there is one where there is one axis.
+inline int64_t line_step(const Problem& p, const View& stride) {
+  return p.axes > 1 ? stride.axis[p.axes - 2] : 0;
+}
+inline int64_t line_step(const Problem& p, const Reals& tensor) {
+  return line_step(p, tensor.stride);
+}
+
 // From a tensor's data to the first element of a place of the output, without batch and channel.
 inline int64_t offset_of(const Problem& p, const Reals& output, const Place& place) {
-  int64_t offset = place.column * output.stride.axis[p.axes - 1];
-  if (p.axes > 1) offset += place.line * output.stride.axis[p.axes - 2];
+  int64_t offset =
+      place.column * output.stride.axis[p.axes - 1] + place.line * line_step(p, output);
   for (int a = 0; a < p.axes - 2; ++a) offset += place.outer[a] * output.stride.axis[a];
   return offset;
 }
 
-// The index of `number` in row-major order over axes [0, count).
-void index_of(const Problem& p, int count, int64_t Axis::* size, int64_t number, int64_t* index);
+// The weights of part q of a group's output channel, to[plane, ci, t]; the grid is the weight's, and
+// the "image" of a run its plane.
+template <typename T>
+void pack_weights(const Reals& weight, const Grid& grid, int64_t g, int64_t co, int64_t q, T* to) {
+  const int64_t channel = g * weight.stride.group + co * weight.stride.out_channel;
+  for_each_run(grid, 0, weight.planes * grid.per_image, [&](const Run& run) {
+    const int64_t offset = channel + (q ^ run.n) + grid.offset(run);
+    const Lines lines{weight.at(offset), 1, 0, run.count, grid.stride[grid.axes - 1]};
+    const T sign = q == 0 && run.n == 1 ? T(-1) : T(1);
+    kernels<T>().interleave(weight.store, lines, sign, to + run.column, 0, 1);
+  });
+}
+
+// What its sums start from: the bias, or zero.
+template <typename T>
+T start_of(const Problem& p, const Operands& operands, int64_t g, int64_t co, int64_t q) {
+  T start = 0;
+  if (!operands.bias.data) return start;
+  const Reals bias(operands.bias, p.dtype);
+  const int64_t offset = g * bias.stride.group + co * bias.stride.out_channel + q;
+  kernels<T>().gather(bias.store, Lines{bias.at(offset), 1, 0, 1, 1}, &start, 1);
+  return start;
+}
 
 // Without packing: whether a problem, of any result but the weight, allows it, and whether the views
 // of one of its forward problems do.

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/arithmetic.h"
+#include "micro/pack.h"
 
 namespace torchconv::lanes_detail {
 namespace {
@@ -125,13 +126,6 @@ Cut Cut::in_place(int64_t real_bytes) const {
   cut.bands = ceil_div(line.output_size, cut.band);
   cut.pieces = images * cut.bands;
   return cut;
-}
-
-void index_of(const Problem& p, int count, int64_t Axis::* size, int64_t number, int64_t* index) {
-  for (int a = count - 1; a >= 0; --a) {
-    index[a] = number % (p.axis[a].*size);
-    number /= p.axis[a].*size;
-  }
 }
 
 }  // namespace torchconv::lanes_detail

@@ -72,7 +72,4 @@ struct Cut {
   void choose_piece(double vector_bytes);
 };
 
-// The index of `number` in row-major order over axes [0, count).
-void index_of(const Problem& p, int count, int64_t Axis::* size, int64_t number, int64_t* index);
-
 }  // namespace torchconv::lanes_detail

@@ -16,14 +16,7 @@ template <typename T>
 bool Groups<T>::outer_offset(const Piece& piece, int64_t number, int64_t* offset) const {
   int64_t tap[kMaxAxes];
   index_of(p, p.axes - 2, &Axis::kernel_size, number, tap);
-  for (int a = 0; a < p.axes - 2; ++a) {
-    const Axis& x = p.axis[a];
-    const int64_t v = piece.outer[a] * x.stride - x.padding + tap[a] * x.dilation;
-    const int64_t i = fold(p.padding_mode, v, x.input_size);
-    if (i < 0) return false;
-    *offset += i * input.stride.axis[a];
-  }
-  return true;
+  return add_outer(p, p.axes - 2, input, tap, piece.outer, offset);
 }
 
 // The lines that a piece sees of one channel's image, or of all channels of a group where these lie
