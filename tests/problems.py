@@ -361,6 +361,9 @@ PROBLEMS = {
     "in_place_long": "batch=2 channels=3>3 groups=3 input=517 kernel=4 padding=3 output=517 bias=1",
     "in_place_reach": "channels=2>2 groups=2 input=2x600 kernel=1x40 dilation=1x13 padding=0x250",
     "in_place_one_line": "channels=1>2 input=90000 kernel=5 padding=2",
+    # Its input's gradient has more products than it has itself, enough for another thread
+    "in_place_workers": "batch=2 channels=256>256 groups=16 input=3x4 kernel=2x3 padding=0x1 "
+    "channels_last=1",
     # Short lines that go together, of fewer channels than lines: several axes, strides, edges
     "short_lines": "channels=2>5 input=3x40x5 kernel=3x3x3 padding=1x1x1",
     "short_lines_strided": "batch=2 channels=2>3 input=41x13 kernel=3x3 stride=2x2 padding=3x2 "

@@ -313,6 +313,11 @@ FAULTS = {
         "+ first * plan.line.dilation",
         "+ 0 * plan.line.dilation",
     ),
+    "direct_workers_without_scratch": (
+        "algo/direct/forward.cpp",
+        "= workers_for(p, context.threads)",
+        "= context.threads",
+    ),
     "in_place_class_lost": ("algo/direct/in_place.cpp", "x.padding - number,", "x.padding,"),
     "in_place_planes_repeated": ("algo/direct/in_place.cpp", "if (++g < p.groups)", "if (++g < 2)"),
     "outer_padding_seen": ("micro/grid.cpp", "if (i < 0) return false;", "if (i < 0) continue;"),

@@ -11,7 +11,6 @@
 // Operands are small integers, so float sums are exact and compared with ==. The result is poisoned
 // with NaN before, and fenced: its buffer and the scratch have guards on both sides.
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <climits>
 #include <cmath>
@@ -81,10 +80,10 @@ void fill(const Problem& p, Fenced* tensor, unsigned seed) {
 
 int worker_count;
 
+// Tasks go round, so that every worker has some and writes to its scratch, wherever that is.
 void parallel(int64_t tasks, int threads, const void* closure, void (*body)(const void*, int64_t, int)) {
-  std::atomic<int64_t> next{0};
   const auto work = [&](int worker) {
-    for (int64_t task; (task = next++) < tasks;) body(closure, task, worker);
+    for (int64_t task = worker; task < tasks; task += threads) body(closure, task, worker);
   };
   std::vector<std::thread> pool;
   for (int worker = 1; worker < threads; ++worker) pool.emplace_back(work, worker);

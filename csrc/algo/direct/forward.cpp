@@ -217,7 +217,6 @@ void for_each_plan(const Problem& p, const Operands& operands, const Body& body)
 template <typename T>
 void run_padded(const Problem& p, const Operands& operands, const Context& context) {
   const int64_t bytes = largest(p, worker_bytes<T>);
-  const int workers = workers_for(p, context.threads);
   const auto worker_of = [&](const ForwardPlan& plan, int number) {
     Arena own{static_cast<char*>(context.scratch) + number * bytes};
     return Worker<T>(plan, &own);
@@ -226,7 +225,7 @@ void run_padded(const Problem& p, const Operands& operands, const Context& conte
   // still in the cache; unless there are too few blocks to share out.
   const Pairs pairs(p);
   if (p.result != Result::weight && pairs.blocks >= kTasksWanted) {
-    for_each_task<T>(context, pairs.blocks, workers, [&](int64_t block, int number) {
+    for_each_task<T>(context, pairs.blocks, context.threads, [&](int64_t block, int number) {
       for_each_plan<T>(p, operands, [&](const Forward<T>& forward, const ForwardPlan& plan) {
         for (int64_t i = 0; i < plan.places(); ++i)
           forward.task(plan.place(forward.p, i), pairs, block, worker_of(plan, number));
@@ -236,7 +235,8 @@ void run_padded(const Problem& p, const Operands& operands, const Context& conte
   }
   for_each_plan<T>(p, operands, [&](const Forward<T>& forward, const ForwardPlan& plan) {
     const Pairs all(forward.p);
-    for_each_task<T>(context, plan.places() * all.blocks, workers, [&](int64_t task, int number) {
+    const int64_t tasks = plan.places() * all.blocks;
+    for_each_task<T>(context, tasks, context.threads, [&](int64_t task, int number) {
       forward.task(plan.place(forward.p, task % plan.places()), all, task / plan.places(),
                    worker_of(plan, number));
     });
@@ -246,7 +246,10 @@ void run_padded(const Problem& p, const Operands& operands, const Context& conte
 }  // namespace
 
 template <typename T>
-void run_forward(const Problem& p, const Operands& operands, const Context& context) {
+void run_forward(const Problem& p, const Operands& operands, const Context& all_threads) {
+  // As many as there is scratch for: the parts of a result may have more products than it has.
+  Context context = all_threads;
+  context.threads = workers_for(p, context.threads);
   if constexpr (std::is_floating_point_v<T>)
     if (slides_in_place(p)) {
       for_each_forward(p, operands, [&](const Problem& q, const Operands& views) {

@@ -211,11 +211,10 @@ void run_in_place(const Problem& p, const Operands& operands, const Context& con
   const InPlacePlan plan(p);
   const InPlace<T> in_place(p, operands, plan);
   const int64_t bytes = in_place_bytes<T>(p);
-  for_each_task<T>(context, plan.tasks(), workers_for(p, context.threads),
-                   [&](int64_t task, int number) {
-                     Arena own{static_cast<char*>(context.scratch) + number * bytes};
-                     in_place.task(task, Worker<T>(p, plan, &own));
-                   });
+  for_each_task<T>(context, plan.tasks(), context.threads, [&](int64_t task, int number) {
+    Arena own{static_cast<char*>(context.scratch) + number * bytes};
+    in_place.task(task, Worker<T>(p, plan, &own));
+  });
 }
 
 template <typename T>
