@@ -6,6 +6,9 @@
 // edges of the input are masked, lines beyond them passed over. A tile that does not fit is moved
 // back over outputs that are made already: to store a part of a vector costs more.
 //
+// Lines of a result too large for the caches are held until they can be written past them, whole;
+// meanwhile what the tile below needs is fetched: no machine foresees it, vector by vector.
+//
 // Included once per target by kernels_impl.h, inside its namespace.
 
 // Lines of a tile: the maps of networks measure powers of two, or seven times one.
@@ -121,6 +124,14 @@ struct SlideBand {
   Stored* y;
 };
 
+// The lines that the tile below meets and this one does not.
+template <typename Stored, int rows, int lines>
+inline void fetch_next(const Stored* x, int64_t x_row) {
+  x += (rows + lines - 1) * x_row;
+#pragma GCC unroll 8
+  for (int r = 0; r < lines; ++r, x += x_row) __builtin_prefetch(x);
+}
+
 template <typename T, typename Stored, int rows, int lines, int vectors>
 inline __attribute__((always_inline)) void slide_tile_at(const SlidePlanes& m,
                                                          const SlideBand<T, Stored>& band,
@@ -136,6 +147,7 @@ inline __attribute__((always_inline)) void slide_tile_at(const SlidePlanes& m,
     const int64_t offset = m.plane[i].offset + j;
     const Stored* const x = band.x + offset;
     const T* const weight = band.weight + m.plane[i].weight;
+    if (lines > 1 && m.held) fetch_next<Stored, rows, lines>(x, m.x_row);
     if (vectors == 1 && (offset + band.first < 0 || offset + band.last + reach > m.x_elements)) {
       copy_lines<T>(x, m.x_row, band.seen, column, m.x_columns, reach, band.window);
       add_plane<T, T, rows>(m, band.window, reach, column, band.seen, weight, sum);
@@ -177,15 +189,24 @@ void slide_band(SlidePlanes m, int64_t l, SlideBand<T, Stored> band) {
   band.first = (l + first) * m.x_row;
   band.last = (l + end - 1) * m.x_row;
   const int64_t reach = (m.taps - 1) * m.dilation, last = m.columns - lanes;
-  for (int64_t j = 0; j < m.columns;) {
-    const bool is_inside = m.x_first + j >= 0 && m.x_first + j + whole + reach <= m.x_columns;
-    if (lines == 1 && is_inside && j + whole <= m.columns) {
-      slide_tile_at<T, Stored, rows, 1, kLongTile>(m, band, j);
-      j += whole;
-    } else {
-      slide_tile_at<T, Stored, rows, lines, 1>(m, band, last >= 0 && j > last ? last : j);
-      j += lanes;
+  Stored *const y = band.y, *const held = static_cast<Stored*>(m.held);
+  const int64_t y_row = m.y_row;
+  for (int64_t begin = 0, end; begin < m.columns; begin = end) {
+    // Of what is held, so much that no tile is moved back over what is written.
+    const bool holds_rest = !held || m.columns - begin <= kHeldColumns + lanes;
+    end = holds_rest ? m.columns : begin + kHeldColumns;
+    if (held) band.y = held - begin, m.y_row = end - begin;
+    for (int64_t j = begin; j < end;) {
+      const bool is_inside = m.x_first + j >= 0 && m.x_first + j + whole + reach <= m.x_columns;
+      if (lines == 1 && is_inside && j + whole <= end) {
+        slide_tile_at<T, Stored, rows, 1, kLongTile>(m, band, j);
+        j += whole;
+      } else {
+        slide_tile_at<T, Stored, rows, lines, 1>(m, band, last >= 0 && j > last ? last : j);
+        j += lanes;
+      }
     }
+    if (held) stream_lines(held, lines, end - begin, y + begin, y_row);
   }
 }
 

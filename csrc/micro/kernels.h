@@ -93,7 +93,10 @@ struct SlidePlanes {
   };
   const Plane* plane;
   int64_t planes;
+  void* held;  // kHeldElements of a result that is written past the caches, or null
 };
+constexpr int kHeldColumns = 512;  // of each line of a tile, and up to a vector more
+constexpr int kHeldElements = 8 * (kHeldColumns + 16);
 constexpr int kMaxSlideRows = 7;    // of taps
 constexpr int kMaxSlideLines = 14;  // that a tile meets
 

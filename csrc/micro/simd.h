@@ -58,6 +58,37 @@ inline void store(T* to, Vec<T> v) {
   __builtin_memcpy(to, &v, sizeof v);
 }
 
+// Copies past the caches: whole vectors, in lines of 64 bytes, without what was there being read.
+inline void stream_bytes(char* to, const char* from, int64_t bytes) {
+#if defined(__SSE2__)
+#if TORCHCONV_VECTOR_BYTES == 64
+  constexpr auto put = [](char* at, Vec<char> v) { _mm512_stream_si512((__m512i*)at, (__m512i)v); };
+#elif TORCHCONV_VECTOR_BYTES == 32
+  constexpr auto put = [](char* at, Vec<char> v) { _mm256_stream_si256((__m256i*)at, (__m256i)v); };
+#else
+  constexpr auto put = [](char* at, Vec<char> v) { _mm_stream_si128((__m128i*)at, (__m128i)v); };
+#endif
+  constexpr int64_t line = 64;
+  const int64_t head = -reinterpret_cast<uintptr_t>(to) & (line - 1);
+  if (bytes >= head + line) {
+    __builtin_memcpy(to, from, head);
+    for (to += head, from += head, bytes -= head; bytes >= line; bytes -= line)
+#pragma GCC unroll 4
+      for (int i = 0; i < line; i += kLanes<char>, to += kLanes<char>, from += kLanes<char>)
+        put(to, load(from));
+  }
+#endif
+  __builtin_memcpy(to, from, bytes);
+}
+// Lines that lie side by side, to lines y_row apart.
+template <typename Stored>
+inline void stream_lines(const Stored* x, int64_t lines, int64_t count, Stored* y, int64_t y_row) {
+  if (count == y_row) count *= lines, lines = 1;
+  for (; lines > 0; --lines, x += count, y += y_row)
+    stream_bytes(reinterpret_cast<char*>(y), reinterpret_cast<const char*>(x),
+                 count * int64_t(sizeof(Stored)));
+}
+
 // A loaded vector that stays in its register: GCC loads anew for every use where it can fold the
 // load into the instruction, and loads are what the loops with much reuse run short of.
 template <typename T>

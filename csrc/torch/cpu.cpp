@@ -1,6 +1,9 @@
 // The CPU kernels: tensors become views, the planner picks an algorithm, ATen's threads run it.
 #include <atomic>
 
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -31,6 +34,9 @@ void parallel(int64_t tasks, int threads, const void* closure,
     for (int64_t worker = begin; worker < end; ++worker)
       for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;)
         body(closure, task, int(worker));
+#if defined(__SSE2__)
+    _mm_sfence();  // what was written past the caches comes in no order of its own
+#endif
   });
 }
 

@@ -11,6 +11,15 @@ constexpr int64_t kMostReach = 512;         // of a line's taps, copied at the t
 constexpr int64_t kFar = 1 << 30;           // steps whose products with whatever fits in memory fit
 constexpr int64_t kLeastBand = 64;          // lines: a few more are read than in one piece
 
+// Whether the output is so large that little of it would be left in the caches for those who read
+// it: then it need not go there, nor what was in its place come first.
+bool passes_caches(const Problem& p) {
+  constexpr double kept = 8 << 20;
+  return double(p.batch) * double(p.out_channels) * double(p.output_positions()) *
+             double(element_bytes(p.dtype)) >
+         kept;
+}
+
 // From the first element to behind the last.
 int64_t extent(const Problem& p, const View& x) {
   int64_t last = (p.batch - 1) * x.batch + (p.groups - 1) * x.group +
@@ -52,10 +61,12 @@ struct Worker {
   SlidePlanes::Plane* planes;
   T* weights;
   T* window;
+  T* held;
   Worker(const Problem& p, const InPlacePlan& plan, Arena* arena) {
     planes = arena->take<SlidePlanes::Plane>(plan.images(p));
     weights = arena->take<T>(plan.weights(p));
     window = arena->take<T>(kMaxSlideLines * (plan.reach(plan.column) + kernels<T>().lanes));
+    held = arena->take<T>(kHeldElements);
   }
 };
 
@@ -166,6 +177,7 @@ struct InPlace {
     const int64_t x_first = x_line * line_step(p, input.stride) - plan.column.padding;
     const int64_t begin = block * plan.planes_per_task;
     const int64_t end = std::min(begin + plan.planes_per_task, plan.planes);
+    m.held = passes_caches(p) ? worker.held : nullptr;
     OutputPlane at(p, plan, begin, line);
     for (int64_t plane = begin; plane < end; ++plane, at.advance(p)) {
       const int64_t x = at.n * input.stride.batch + at.g * input.stride.group + x_first;
