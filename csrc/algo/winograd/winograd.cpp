@@ -136,7 +136,7 @@ double cost(const Problem& p) {
   bool steps = false;
   for (int a = 0; a < p.axes; ++a) steps |= p.axis[a].stride > 1;
   const double elements = double(p.batch) * double(p.in_channels) * double(p.input_positions());
-  return seconds + (!steps ? 0 : p.result == Result::input ? 2e-9 : 1e-9) * elements;
+  return seconds + (!steps ? 0 : p.result == Result::input ? 2e-9 : 2.5e-9) * elements;
 }
 
 int64_t scratch_bytes(const Problem& p, int threads) {
