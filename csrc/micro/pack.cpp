@@ -26,6 +26,7 @@ void next_tap(const Problem& p, int64_t* tap) {
   }
 }
 
+// One run of one tap, for `channels` rows.
 template <typename T>
 void pack_run(const Problem& p, const Reals& input, int64_t offset, const int64_t* tap,
               const Run& run, int64_t channels, T* to, int64_t to_row) {

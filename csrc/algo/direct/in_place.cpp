@@ -61,12 +61,12 @@ struct Worker {
   SlidePlanes::Plane* planes;
   T* weights;
   T* window;
-  T* held;
+  T* held;  // or null
   Worker(const Problem& p, const InPlacePlan& plan, Arena* arena) {
     planes = arena->take<SlidePlanes::Plane>(plan.images(p));
     weights = arena->take<T>(plan.weights(p));
     window = arena->take<T>(kMaxSlideLines * (plan.reach(plan.column) + kernels<T>().lanes));
-    held = arena->take<T>(kHeldElements);
+    held = passes_caches(p) ? arena->take<T>(kHeldElements) : nullptr;
   }
 };
 
@@ -177,7 +177,7 @@ struct InPlace {
     const int64_t x_first = x_line * line_step(p, input.stride) - plan.column.padding;
     const int64_t begin = block * plan.planes_per_task;
     const int64_t end = std::min(begin + plan.planes_per_task, plan.planes);
-    m.held = passes_caches(p) ? worker.held : nullptr;
+    m.held = worker.held;
     OutputPlane at(p, plan, begin, line);
     for (int64_t plane = begin; plane < end; ++plane, at.advance(p)) {
       const int64_t x = at.n * input.stride.batch + at.g * input.stride.group + x_first;
