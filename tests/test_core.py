@@ -206,7 +206,7 @@ FAULTS = {
     ),
     "lanes_border_lost": ("algo/lanes/groups.cpp", "last_tap.end}", "first_tap.end}"),
     "lanes_split_lost": ("algo/lanes/weight.cpp", "s = 1; s < splits", "s = 2; s < splits"),
-    "line_of_a_slot": ("algo/direct/lines.cpp", "at % stride * slot", "0"),
+    "line_of_a_slot": ("micro/lines.cpp", "at % stride * slot", "0"),
     "padding_kept": ("algo/direct/forward.cpp", "padded.clear(worker.lines);", ""),
     "place_not_cleared": ("algo/direct/weight.cpp", "*cleared != u / p.batch", "*cleared < 0"),
     "class_of_taps_lost": ("algo/direct/weight.cpp", "first < plan.tap_classes()", "first < 1"),

@@ -86,7 +86,7 @@ double seconds_in_place(const Problem& p, double lanes) {
   const double planes = double(p.batch) * double(p.out_channels) * double(p.output_positions()) /
                         std::max(lines * columns, 1.0);
   const double vectors = planes * std::ceil(columns / lanes);
-  const double edges = 2 * double(DirectAxes::reach(p.axis[p.axes - 1]));
+  const double edges = 2 * double(LineAxes::reach(p.axis[p.axes - 1]));
   const bool is_short = lines == 1 && columns < 8 * lanes + edges;  // a sum waits for itself there
   const double tiles = lines > 1  ? vectors * std::ceil(lines / 7)
                        : is_short ? vectors

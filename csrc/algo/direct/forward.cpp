@@ -1,67 +1,59 @@
 // direct, forward: the sums of a block of output lines stay in registers while all taps go by.
 #include "algo/direct/parts.h"
+#include "micro/lines_tasks.h"
 
 namespace torchconv::direct_detail {
 namespace {
 
-constexpr int64_t kTasksWanted = 16;
-constexpr int64_t kTaskProducts = 1 << 18;  // worth handing to a worker
 constexpr int64_t kSumsElements = 4096;
 constexpr int64_t kLeastSumLines = 8;
 constexpr int64_t kManyTapRows = 7;
 constexpr int64_t kEdgeLines = 4;  // of a stretch of lines that see some of the taps' rows
 
-struct ForwardPlan : DirectPlan {
+template <typename T>
+struct SlidePlan : LinesPlan {
   int64_t taps, sum_lines;
-  ForwardPlan(const Problem& p, const DirectPlan& plan) : DirectPlan(plan) {
+  explicit SlidePlan(const Problem& p) : LinesPlan(plan_of<T>(p)) {
     taps = planes * channels * p.taps();
     sum_lines = std::max(kSumsElements / columns, kLeastSumLines);
   }
 };
 
 template <typename T>
-struct Worker {
+struct SlideWorker {
   int64_t* along;
   TapRows *rows, *seen;
   T* lines;
   T* weights;  // [tap]
   T* sums;     // [line][column] of the output
-  Worker(const ForwardPlan& plan, Arena* arena) {
+  SlideWorker(const SlidePlan<T>& plan, Arena* arena) {
     along = arena->take<int64_t>(plan.column.kernel_size);
     rows = arena->take<TapRows>(plan.images * plan.tap_classes());
     seen = arena->take<TapRows>(plan.images * plan.tap_classes());
-    lines = arena->take<T>(plan.images * plan.image_elements());
+    lines = arena->take<T>(plan.lines_elements());
     weights = arena->take<T>(plan.taps);
     sums = arena->take<T>(plan.sum_lines * plan.columns);
   }
 };
 
-// Pairs of batch and group, in blocks: what is outside the input is the same for all pairs, and
-// cleared once a block.
-struct Pairs {
-  int64_t count, per_block, blocks;
-  explicit Pairs(const Problem& p) : count(p.batch * p.groups) {
-    const double products = p.multiply_adds() / std::max(double(count), 1.0);
-    per_block = std::clamp<int64_t>(int64_t(kTaskProducts / std::max(products, 1.0)), 1,
-                                    std::max<int64_t>(count, 1));
-    blocks = ceil_div(count, per_block);
-  }
-};
-
 template <typename T>
-struct Forward {
+struct Slide {
+  using Element = T;
+  using Plan = SlidePlan<T>;
+  using Worker = SlideWorker<T>;
+  static int64_t pairs_together(const Problem&) { return 1; }
   const Problem& p;
   const Operands& operands;
-  const ForwardPlan& plan;
+  const Plan& plan;
   Reals weight, output;
   PaddedLines<T> padded;
   Grid taps_grid;
   bool writes_in_place;
 
-  Forward(const Problem& problem, const Operands& o, const ForwardPlan& forward_plan)
+  Slide(const Problem& problem, const Operands& o, const Plan& slide_plan)
       : p(problem),
         operands(o),
-        plan(forward_plan),
+        plan(slide_plan),
         weight(o.weight, p.dtype),
         output(o.output, p.dtype),
         padded{p, plan, Reals(o.input, p.dtype)},
@@ -71,7 +63,7 @@ struct Forward {
   }
 
   // The rows of taps that meet the input at a place, class by class.
-  Taps taps_at(const Place& place, const Worker<T>& worker) const {
+  Taps taps_at(const Place& place, const Worker& worker) const {
     plan.fill_along(worker.along);
     Taps taps{worker.rows, 0, plan.weight_row, worker.along, plan.column.kernel_size};
     for (int64_t image = 0; image < plan.images; ++image) {
@@ -97,7 +89,7 @@ struct Forward {
   // those. Calls f(l, lines, taps) for stretches of lines r, r + line_step, ...
   template <typename F>
   void for_each_seen(const Place& place, const Taps& taps, int64_t r, int64_t lines,
-                     const Worker<T>& worker, const F& f) const {
+                     const Worker& worker, const F& f) const {
     const bool skips = plan.line.kernel_size >= kManyTapRows && plan.x_step > 0 &&
                        p.padding_mode == PaddingMode::zeros;
     if (!skips) return f(0, lines, taps);
@@ -135,7 +127,7 @@ struct Forward {
 
   // Slides the packed weights over the lines of a place; `offset` is its first output's.
   void make_lines(const Place& place, const Taps& taps, T start, int64_t offset,
-                  const Worker<T>& worker) const {
+                  const Worker& worker) const {
     const int64_t down = line_step(p, output);
     const int64_t x_row = plan.x_step * plan.line_length();
     int64_t r = 0;
@@ -167,7 +159,7 @@ struct Forward {
   }
 
   // One place of a block of pairs.
-  void task(const Place& place, const Pairs& pairs, int64_t block, const Worker<T>& worker) const {
+  void task(const Place& place, const Pairs& pairs, int64_t block, const Worker& worker) const {
     padded.clear(worker.lines);
     const Taps taps = taps_at(place, worker);
     const int64_t offset = offset_of(p, output, place);
@@ -189,58 +181,11 @@ struct Forward {
 };
 
 template <typename T>
-ForwardPlan forward_plan_of(const Problem& p) {
-  return ForwardPlan(p, plan_of<T>(p));
-}
-
-template <typename T>
 int64_t worker_bytes(const Problem& p) {
-  if (writes_nothing(p)) return 0;
-  Arena counter{nullptr};
-  Worker<T>(forward_plan_of<T>(p), &counter);
+  const int64_t padded = padded_bytes<Slide<T>>(p);
   if constexpr (std::is_floating_point_v<T>)
-    if (slides_in_place(p)) return std::max(counter.used, in_place_bytes<T>(p));
-  return counter.used;
-}
-
-// Calls body(forward, plan) for each forward problem that writes something.
-template <typename T, typename Body>
-void for_each_plan(const Problem& p, const Operands& operands, const Body& body) {
-  for_each_forward(p, operands, [&](const Problem& q, const Operands& views) {
-    if (writes_nothing(q)) return;
-    const ForwardPlan plan = forward_plan_of<T>(q);
-    body(Forward<T>(q, views, plan), plan);
-  });
-}
-
-// The forward problems that a result is made of, by lines that are packed.
-template <typename T>
-void run_padded(const Problem& p, const Operands& operands, const Context& context) {
-  const int64_t bytes = largest(p, worker_bytes<T>);
-  const auto worker_of = [&](const ForwardPlan& plan, int number) {
-    Arena own{static_cast<char*>(context.scratch) + number * bytes};
-    return Worker<T>(plan, &own);
-  };
-  // All forward problems of a block together, so that the elements which they write by turns are
-  // still in the cache; unless there are too few blocks to share out.
-  const Pairs pairs(p);
-  if (p.result != Result::weight && pairs.blocks >= kTasksWanted) {
-    for_each_task<T>(context, pairs.blocks, context.threads, [&](int64_t block, int number) {
-      for_each_plan<T>(p, operands, [&](const Forward<T>& forward, const ForwardPlan& plan) {
-        for (int64_t i = 0; i < plan.places(); ++i)
-          forward.task(plan.place(forward.p, i), pairs, block, worker_of(plan, number));
-      });
-    });
-    return;
-  }
-  for_each_plan<T>(p, operands, [&](const Forward<T>& forward, const ForwardPlan& plan) {
-    const Pairs all(forward.p);
-    const int64_t tasks = plan.places() * all.blocks;
-    for_each_task<T>(context, tasks, context.threads, [&](int64_t task, int number) {
-      forward.task(plan.place(forward.p, task % plan.places()), all, task / plan.places(),
-                   worker_of(plan, number));
-    });
-  });
+    if (slides_in_place(p) && !writes_nothing(p)) return std::max(padded, in_place_bytes<T>(p));
+  return padded;
 }
 
 }  // namespace
@@ -255,11 +200,11 @@ void run_forward(const Problem& p, const Operands& operands, const Context& all_
       for_each_forward(p, operands, [&](const Problem& q, const Operands& views) {
         if (writes_nothing(q)) return;
         lies_in_place(q, views) ? run_in_place<T>(q, views, context)
-                                : run_padded<T>(q, views, context);
+                                : run_padded<Slide<T>>(q, views, context);
       });
       return;
     }
-  run_padded<T>(p, operands, context);
+  run_padded<Slide<T>>(p, operands, context);
 }
 
 template <typename T>

@@ -30,11 +30,11 @@ int64_t extent(const Problem& p, const View& x) {
 
 // One output channel at one outer position is a plane, and every line.dilation-th line of it a
 // class, which slides over every line.dilation-th line of the input.
-struct InPlacePlan : DirectAxes {
+struct InPlacePlan : LineAxes {
   int64_t planes, classes;
   int64_t planes_per_task, plane_blocks, band, bands;
 
-  explicit InPlacePlan(const Problem& p) : DirectAxes(p) {
+  explicit InPlacePlan(const Problem& p) : LineAxes(p) {
     planes = p.batch * p.out_channels * outer_positions;
     classes = std::min(line.dilation, line.output_size);
     const double products = p.multiply_adds() / double(planes * classes);
@@ -198,7 +198,7 @@ bool slides_in_place(const Problem& p) {
   const auto is_plain = [](const Axis& x) {
     return x.stride == 1 && x.kernel_size > 0 && std::max(x.dilation, std::abs(x.padding)) <= kFar;
   };
-  const DirectAxes axes(p);
+  const LineAxes axes(p);
   if (p.result == Result::weight || p.padding_mode != PaddingMode::zeros) return false;
   if (is_complex(p.dtype) || is_integer(p.dtype) || !is_plain(axes.line) || !is_plain(axes.column))
     return false;

@@ -12,14 +12,13 @@ constexpr int64_t kTasksWanted = 16;
 constexpr int64_t kTaskProducts = 1 << 18;
 constexpr int64_t kPartialBytes = 256 << 10;
 
-struct WeightPlan : DirectPlan {
+struct WeightPlan : LinesPlan {
   int64_t rows, taps;     // of one group: output channels and taps of one, planes counted
   int64_t units, splits;  // places x batch, and the parts that their sum is cut into
   int64_t groups_per_task, group_blocks;
-  int64_t lanes, sums;  // of one row, filled up to whole vectors
+  int64_t sums;  // of one row, filled up to whole vectors
 
-  WeightPlan(const Problem& p, const DirectPlan& plan, int64_t lanes_of_one, int64_t real_bytes)
-      : DirectPlan(plan), lanes(lanes_of_one) {
+  WeightPlan(const Problem& p, const LinesPlan& plan, int64_t real_bytes) : LinesPlan(plan) {
     rows = p.out_channels_per_group() * planes;
     taps = planes * channels * p.taps();
     sums = round_up(taps, lanes);
@@ -42,7 +41,7 @@ struct Worker {
   T* sums;     // [row][tap][lane]
   T* totals;   // [row][tap]
   Worker(const WeightPlan& plan, Arena* arena) {
-    lines = arena->take<T>(plan.images * plan.image_elements());
+    lines = arena->take<T>(plan.lines_elements());
     outputs = arena->take<T>(plan.band * plan.columns);
     sums = arena->take<T>(plan.group_totals() * plan.lanes);
     totals = arena->take<T>(plan.group_totals());
@@ -157,7 +156,7 @@ struct ByWeight {
 
 template <typename T>
 WeightPlan weight_plan_of(const Problem& p) {
-  return WeightPlan(p, plan_of<T>(p), kernels<T>().lanes, sizeof(T));
+  return WeightPlan(p, plan_of<T>(p), sizeof(T));
 }
 
 }  // namespace

@@ -1,17 +1,17 @@
-// direct: the cut into places, and the packing of the lines that one sees.
-#include "algo/direct/parts.h"
+// The cut into places, and the packing of the lines that one sees.
+#include "micro/lines.h"
+
 #include "core/fold.h"
 
-namespace torchconv::direct_detail {
+namespace torchconv {
 namespace {
 
-constexpr int64_t kLinesBytes = 32 << 10;  // of lines that a place keeps: most of an L1 cache
 constexpr int64_t kMostColumns = 1024;
 constexpr int64_t kBandsPerReach = 4;  // a band spans so many times the lines it shares with others
 
 }  // namespace
 
-DirectAxes::DirectAxes(const Problem& p) {
+LineAxes::LineAxes(const Problem& p) {
   column = p.axis[p.axes - 1];
   if (p.axes > 1) line = p.axis[p.axes - 2];
   for (int a = 0; a < p.axes - 2; ++a) {
@@ -20,18 +20,23 @@ DirectAxes::DirectAxes(const Problem& p) {
   }
 }
 
-DirectPlan::DirectPlan(const Problem& p, int64_t lanes, int64_t real_bytes) : DirectAxes(p) {
+LinesPlan::LinesPlan(const Problem& p, int64_t lanes_of_one, int64_t real_bytes,
+                     int64_t lines_bytes)
+    : LineAxes(p), lanes(lanes_of_one) {
   planes = planes_of(p.dtype);
   channels = p.in_channels_per_group();
   images = planes * channels * outer_taps;
   column_blocks = ceil_div(column.output_size, kMostColumns);
-  columns = round_up(ceil_div(column.output_size, column_blocks), lanes);
-  column_blocks = ceil_div(column.output_size, columns);
+  columns = column.output_size;
+  if (column_blocks > 1) {
+    columns = round_up(ceil_div(columns, column_blocks), lanes);
+    column_blocks = ceil_div(column.output_size, columns);
+  }
   slots = std::min(column.stride, column.kernel_size);
   slot = columns + (is_dense() ? reach(column) / column.stride : 0);
 
   const double line_bytes = double(images) * double(slots) * double(slot) * double(real_bytes);
-  const double room = kLinesBytes / std::max(line_bytes, 1.0) - double(reach(line));
+  const double room = double(lines_bytes) / std::max(line_bytes, 1.0) - double(reach(line));
   const double shared = kBandsPerReach * double(reach(line));
   band = std::clamp<int64_t>(int64_t(std::max(room, shared) / double(line.stride)), 1,
                              line.output_size);
@@ -47,7 +52,7 @@ DirectPlan::DirectPlan(const Problem& p, int64_t lanes, int64_t real_bytes) : Di
   weight_row = has_rows ? tap_step * column.kernel_size : 0;
 }
 
-Place DirectPlan::place(const Problem& p, int64_t number) const {
+Place LinesPlan::place(const Problem& p, int64_t number) const {
   Place place;
   place.column = number % column_blocks * columns;
   place.columns = std::min(columns, column.output_size - place.column);
@@ -58,7 +63,7 @@ Place DirectPlan::place(const Problem& p, int64_t number) const {
   return place;
 }
 
-void DirectPlan::fill_along(int64_t* along) const {
+void LinesPlan::fill_along(int64_t* along) const {
   for (int64_t t = 0; t < column.kernel_size; ++t) {
     const int64_t at = t * column.dilation, stride = column.stride;
     along[t] = is_dense() ? at % stride * slot + at / stride : t * slot;
@@ -126,4 +131,4 @@ template struct PaddedLines<uint16_t>;
 template struct PaddedLines<uint32_t>;
 template struct PaddedLines<uint64_t>;
 
-}  // namespace torchconv::direct_detail
+}  // namespace torchconv
