@@ -67,13 +67,27 @@ inline void copy_line(int64_t count, const Stored* line, T* to) {
   if (count % lanes) store<T>(to + count - lanes, load_full<T>(line + count - lanes));
 }
 
-// The same for every second element.
-template <typename T, typename Stored>
+// The same for every second element, of at least two, with as wide vectors as that fills.
+template <typename T, typename Stored, int lanes = kLanes<T>>
 inline void copy_even(int64_t count, const Stored* line, T* to) {
-  constexpr int lanes = kLanes<T>;
-  for (int64_t k = 0; k + lanes <= count; k += lanes) store<T>(to + k, load_even<T>(line + 2 * k));
-  const int64_t last = count - lanes;
-  if (count % lanes) store<T>(to + last, load_even<T>(line + 2 * last));
+  if constexpr (lanes > 2)
+    if (count < lanes) return copy_even<T, Stored, lanes / 2>(count, line, to);
+  const auto copy = [&](int64_t k) {
+    if constexpr (lanes == kLanes<T>) {
+      store<T>(to + k, load_even<T>(line + 2 * k));
+    } else if constexpr (SameType<T, Stored>::value) {
+      typedef T Part __attribute__((vector_size(lanes * sizeof(T))));
+      Part low, high;
+      __builtin_memcpy(&low, line + 2 * k, sizeof low);
+      __builtin_memcpy(&high, line + 2 * k + lanes - 1, sizeof high);
+      low = pick_even(low, high, typename CountLanes<lanes>::Type{});
+      __builtin_memcpy(to + k, &low, sizeof low);
+    } else {
+      for (int i = 0; i < lanes; ++i) to[k + i] = widen<T>(line[2 * (k + i)]);
+    }
+  };
+  for (int64_t k = 0; k + lanes <= count; k += lanes) copy(k);
+  if (count % lanes) copy(count - lanes);
 }
 
 template <typename T, typename Stored>
@@ -83,7 +97,7 @@ void gather_lines(const Lines& from, T* to, int64_t to_row) {
     return turn_all<T, Stored>(Lines{from.data, from.count, from.step, from.rows, 1}, to, to_row);
   const Stored* line = static_cast<const Stored*>(from.data);
   const int64_t rows = from.rows, row = from.row, count = from.count, step = from.step;
-  if (step > 2 || step < 1 || (step == 2 && count < lanes)) {
+  if (step > 2 || step < 1 || (step == 2 && count < 2)) {
     for (int64_t r = 0; r < rows; ++r, line += row, to += to_row)
       for (int64_t k = 0; k < count; ++k) to[k] = widen<T>(line[k * step]);
     return;

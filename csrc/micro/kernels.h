@@ -214,6 +214,11 @@ struct Kernels {
   using OuterLines = void (*)(int64_t depth, const T* a, int64_t a_row, const T* b, int64_t b_row,
                               Sum<T>* c, int64_t c_row, bool add);
   OuterLines outer_lines[kMaxRows][kMaxVectors];
+  // The same for a packed A and a B whose vectors lie anywhere, all of a row as far from where they
+  // start: row k of vector j is the one at b[j] + offset[k]. Sums start from start[i].
+  using OuterOffsets = void (*)(int64_t depth, const T* a, const T* const* b, const int64_t* offset,
+                                Sum<T>* c, int64_t c_row, const Sum<T>* start);
+  OuterOffsets outer_offsets[kMaxRows][kMaxVectors];
   // Puts a packed A into the order in which `outer` reads it, in place.
   void (*arrange)(int64_t depth, int64_t rows, T* a);
 

@@ -78,6 +78,16 @@ void scatter_lines(const T* from, int64_t from_row, Finish finish, const Lines& 
   if (to.row == 1 && to.rows == 2 && to.step == 2)
     return scatter_pairs<T, Stored>(from, from_row, finish, to);
   Stored* line = static_cast<Stored*>(to.data);
+  if (to.step == 2 && !finish.add && finish.activation == Activation::none) {
+    for (int64_t r = 0; r < to.rows; ++r, line += to.row, from += from_row)
+      for (int64_t k = 0; k < to.count; k += kLanes<T>) {
+        const int64_t left = to.count - k;
+        store_even<T>(line + 2 * k,
+                      left < kLanes<T> ? load_part<T, T>(from + k, left) : load(from + k),
+                      left < kLanes<T> ? left : kLanes<T>);
+      }
+    return;
+  }
   const int64_t whole = to.count / kLanes<T> * kLanes<T>, rest = to.count - whole;
   for (int64_t r = 0; r < to.rows; ++r, line += to.row, from += from_row) {
     if (to.step != 1) {
@@ -203,6 +213,7 @@ Kernels<T> make_kernels() {
   Kernels<T> table = make_tiles<T>();
   table.arrange = [](int64_t, int64_t, T*) {};
   fill_outer<T, kRows, Panel::blocks>(table.outer_blocks);
+  fill_offsets<T, kRows>(table.outer_offsets);
   table.dots = dots<T>;
   table.slide = slide<T>;
   table.lanes_planes = lanes_planes<T>;

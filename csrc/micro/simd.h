@@ -254,14 +254,14 @@ inline void unzip_all(Vec<T>* v) {
 }
 
 // Every second of 2 * lanes - 1 elements: the second load ends with the last element wanted.
-template <typename T, int... k>
-inline Vec<T> pick_even(Vec<T> x, Vec<T> y, Lanes<k...>) {
-  constexpr int lanes = kLanes<T>;
+template <typename V, int... k>
+inline V pick_even(V x, V y, Lanes<k...>) {
+  constexpr int lanes = sizeof...(k);
   return __builtin_shufflevector(x, y, (k < lanes / 2 ? 2 * k : 2 * k + 1)...);
 }
 template <typename T, typename Stored>
 inline Vec<T> load_even(const Stored* from) {
-  return pick_even<T>(load_full<T>(from), load_full<T>(from + kLanes<T> - 1), AllLanes<T>{});
+  return pick_even(load_full<T>(from), load_full<T>(from + kLanes<T> - 1), AllLanes<T>{});
 }
 
 // The first `count` lanes to every second element; those between are not touched.

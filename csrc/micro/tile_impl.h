@@ -99,6 +99,38 @@ void lines_tile(int64_t depth, const T* a, int64_t a_row, const T* b, int64_t b_
   store_sums<T>(sum, c, c_row, add);
 }
 
+// See Kernels::outer_offsets.
+template <typename T, int rows, int vectors>
+void offsets_tile(int64_t depth, const T* a, const T* const* b, const int64_t* offset, Sum<T>* c,
+                  int64_t c_row, const Sum<T>* start) {
+  Vec<Sum<T>> sum[rows][vectors];
+  const T* from[vectors];
+#pragma GCC unroll 4
+  for (int j = 0; j < vectors; ++j) {
+    from[j] = b[j];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i) sum[i][j] = splat<Sum<T>>(start[i]);
+  }
+  for (; depth > 0; --depth, a += rows, ++offset) {
+    Vec<T> column[vectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j) column[j] = load(from[j] + *offset);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < vectors; ++j) sum[i][j] += column[j] * a[i];
+  }
+  store_sums<T>(sum, c, c_row, false);
+}
+
+template <typename T, int rows>
+void fill_offsets(typename Kernels<T>::OuterOffsets (*tiles)[kMaxVectors]) {
+  tiles[rows - 1][0] = offsets_tile<T, rows, 1>;
+  tiles[rows - 1][1] = offsets_tile<T, rows, 2>;
+  tiles[rows - 1][2] = offsets_tile<T, rows, 3>;
+  if constexpr (rows > 1) fill_offsets<T, rows - 1>(tiles);
+}
+
 template <typename T, int rows>
 void fill_lines(typename Kernels<T>::OuterLines (*tiles)[kMaxVectors]) {
   tiles[rows - 1][0] = lines_tile<T, rows, 1>;

@@ -9,6 +9,7 @@
   X(gemm)                       \
   X(winograd)                   \
   X(lanes)                      \
+  X(indirect)                   \
   X(direct)                     \
   X(fft)                        \
   X(reference)

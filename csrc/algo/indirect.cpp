@@ -1,0 +1,268 @@
+// indirect: the tile of a matrix product whose second factor nobody gathers,
+//
+//     y[co][o] = sum over k = (ci, t) of w[co][k] * x[offset[k] + o]
+//
+// Row k of the patches, a channel's elements under a tap, is read from padded lines (micro/lines.h)
+// through a table of offsets: a tap moves all outputs of a line alike. For channels too few to pay
+// for a gather of patches, each of which the tile would use once or twice; above all under a stride.
+// After M. Dukhan, The Indirect Convolution Algorithm (2019), whose table is of pointers.
+//
+// Complex numbers are pairs of reals: yr = wr xr - wi xi, yi = wi xr + wr xi.
+#include <cmath>
+
+#include "micro/lines_tasks.h"
+
+namespace torchconv {
+namespace {
+
+constexpr int64_t kLinesKept = 96 << 10;   // bytes of lines that a place keeps, in an L2 cache
+constexpr int64_t kMostBytes = 512 << 10;  // of lines, and of weights, of a group
+constexpr int64_t kStripVectors = 48;      // that one block of channels makes at a time
+
+// Seconds, as cost() counts them.
+constexpr double kProduct = 1.7e-10;  // of a vector
+constexpr double kPack = 3e-10;       // of an element, to the packed lines
+constexpr double kWritten = 1.5e-9;   // of a vector of sums
+constexpr double kLine = 6e-9;        // of each channel's line
+constexpr double kWeight = 1e-9;      // of an element
+constexpr double kMap = 3e-7;         // of an image of a group
+constexpr double kApart = 2e-10;      // of an element that is written two from the last
+constexpr double kFar = 1.2e-9;       // of one farther apart
+
+// How a class of lines (LinesPlan::line_step) becomes vectors: each line by itself, or all as one
+// that goes on over what lies between them, where that makes fewer.
+struct Strip {
+  int64_t lines, columns, row;  // of lines, from one to the next in the packed lines
+  int64_t per_line;             // vectors; 0 where all lines are one
+  int64_t vectors;
+
+  Strip(int64_t lines_of_class, int64_t columns_of_line, int64_t row_step, int64_t lanes)
+      : lines(lines_of_class), columns(columns_of_line), row(row_step) {
+    per_line = ceil_div(columns, lanes);
+    vectors = lines * per_line;
+    const int64_t joined = ceil_div((lines - 1) * row + columns, lanes);
+    if (joined < vectors) per_line = 0, vectors = joined;
+  }
+  // Where vector v starts in the packed lines, and line l in the sums.
+  int64_t start(int64_t v, int64_t lanes) const {
+    return per_line == 0 ? v * lanes : v / per_line * row + v % per_line * lanes;
+  }
+  int64_t sums_row(int64_t lanes) const { return per_line == 0 ? row : per_line * lanes; }
+};
+
+template <typename T>
+struct IndirectPlan : LinesPlan {
+  int64_t rows, depth;     // of a group: output channels and taps of one, planes counted
+  int64_t blocks, height;  // of rows
+  int64_t strip_lines;
+
+  explicit IndirectPlan(const Problem& p) : LinesPlan(plan_of<T>(p, kLinesKept)) {
+    rows = planes * p.out_channels_per_group();
+    depth = planes * channels * p.taps();
+    blocks = ceil_div(rows, kernels<T>().rows);
+    height = round_up(ceil_div(rows, blocks), planes);
+    blocks = ceil_div(rows, height);
+    strip_lines = std::max<int64_t>(kStripVectors / ceil_div(columns, lanes), 1);
+  }
+  int64_t sums_row() const { return strip_lines * round_up(columns, lanes); }
+};
+
+template <typename T>
+struct IndirectWorker {
+  int64_t *along, *offsets;
+  T* lines;
+  T* weights;  // [block][depth][row]
+  T* starts;   // [row]
+  T* sums;     // [row][vector][lane]
+  IndirectWorker(const IndirectPlan<T>& plan, Arena* arena) {
+    along = arena->take<int64_t>(plan.column.kernel_size);
+    offsets = arena->take<int64_t>(plan.depth);
+    lines = arena->take<T>(plan.lines_elements());
+    weights = arena->take<T>(plan.blocks * plan.height * plan.depth);
+    starts = arena->take<T>(plan.blocks * plan.height);
+    sums = arena->take<T>(plan.height * plan.sums_row());
+  }
+};
+
+template <typename T>
+struct Indirect {
+  using Element = T;
+  using Plan = IndirectPlan<T>;
+  using Worker = IndirectWorker<T>;
+  // As many as share their packed weights, where there are enough groups to share out.
+  static int64_t pairs_together(const Problem& p) {
+    return p.groups >= kTasksWanted ? std::max<int64_t>(p.batch, 1) : 1;
+  }
+  const Problem& p;
+  const Operands& operands;
+  const Plan& plan;
+  Reals weight, output;
+  PaddedLines<T> padded;
+  Grid taps_grid;
+
+  Indirect(const Problem& problem, const Operands& o, const Plan& indirect_plan)
+      : p(problem),
+        operands(o),
+        plan(indirect_plan),
+        weight(o.weight, p.dtype),
+        output(o.output, p.dtype),
+        padded{p, plan, Reals(o.input, p.dtype)},
+        taps_grid(weight_grid(p, weight.stride)) {}
+
+  // Where each (image, tap) finds what the first output meets. Images that an outer tap does not
+  // meet stay zero.
+  void fill_offsets(const Worker& worker) const {
+    plan.fill_along(worker.along);
+    int64_t* to = worker.offsets;
+    for (int64_t image = 0; image < plan.images; ++image)
+      for (int64_t h = 0; h < plan.line.kernel_size; ++h)
+        for (int64_t t = 0; t < plan.column.kernel_size; ++t)
+          *to++ = image * plan.image_elements() + h * plan.line.dilation * plan.line_length() +
+                  worker.along[t];
+  }
+
+  int64_t rows_of(int64_t b) const { return std::min(plan.height, plan.rows - b * plan.height); }
+
+  void pack_group(int64_t g, const Worker& worker) const {
+    for (int64_t row = 0; row < plan.rows; ++row) {
+      const int64_t b = row / plan.height, co = row / plan.planes, q = row % plan.planes;
+      T* const to = worker.weights + b * plan.height * plan.depth + row % plan.height;
+      pack_weights(weight, taps_grid, g, co, q, to, rows_of(b));
+      worker.starts[row] = start_of<T>(p, operands, g, co, q);
+    }
+  }
+
+  // Some lines of all channels, the first at x in the packed lines and at `offset` in the output,
+  // each `apart` from the last there.
+  void make_strip(const Strip& strip, const T* x, int64_t offset, int64_t apart,
+                  const Worker& worker) const {
+    const Kernels<T>& kernel = kernels<T>();
+    const int64_t lanes = plan.lanes, sums_row = strip.vectors * lanes;
+    for (int64_t b = 0; b < plan.blocks; ++b) {
+      const int64_t rows = rows_of(b), first = b * plan.height;
+      for (int64_t v = 0; v < strip.vectors; v += kernel.vectors) {
+        const int64_t width = std::min<int64_t>(kernel.vectors, strip.vectors - v);
+        const T* from[kMaxVectors];
+        for (int64_t j = 0; j < width; ++j) from[j] = x + strip.start(v + j, lanes);
+        kernel.outer_offsets[rows - 1][width - 1](plan.depth, worker.weights + first * plan.depth,
+                                                  from, worker.offsets, worker.sums + v * lanes,
+                                                  sums_row, worker.starts + first);
+      }
+      const Finish finish{operands.accumulate, p.activation};
+      for (int64_t q = 0; q < plan.planes; ++q)
+        for (int64_t l = 0; l < strip.lines; ++l) {
+          const Lines to{
+              output.at(offset + first / plan.planes * output.stride.out_channel + q + l * apart),
+              rows / plan.planes, output.stride.out_channel, strip.columns,
+              output.stride.axis[p.axes - 1]};
+          kernel.scatter(output.store, worker.sums + q * sums_row + l * strip.sums_row(lanes),
+                         plan.planes * sums_row, finish, to);
+        }
+    }
+  }
+
+  // One place of a block of pairs, those of a group behind each other.
+  void task(const Place& place, const Pairs& pairs, int64_t block, const Worker& worker) const {
+    padded.clear(worker.lines);
+    fill_offsets(worker);
+    const int64_t in_output = offset_of(p, output, place), down = line_step(p, output);
+    const int64_t x_row = plan.x_step * plan.line_length();
+    const int64_t first = block * pairs.per_block;
+    const int64_t end = std::min(first + pairs.per_block, pairs.count);
+    for (int64_t pair = first; pair < end; ++pair) {
+      const int64_t n = pair % p.batch, g = pair / p.batch;
+      if (pair == first || n == 0) pack_group(g, worker);
+      padded.pack(place, n, g, worker.lines);
+      const int64_t image = in_output + n * output.stride.batch + g * output.stride.group;
+      for (int64_t r = 0; r < std::min(plan.line_step, place.lines); ++r) {
+        const int64_t lines = ceil_div(place.lines - r, plan.line_step);
+        const int64_t apart = lines > 1 ? plan.line_step * down : 0;
+        const T* const x = worker.lines + (r > 0 ? r * plan.line.stride * plan.line_length() : 0);
+        for (int64_t l = 0; l < lines; l += plan.strip_lines) {
+          const Strip strip(std::min(plan.strip_lines, lines - l), place.columns, x_row,
+                            plan.lanes);
+          make_strip(strip, l > 0 ? x + l * x_row : x, image + r * down + l * apart, apart, worker);
+        }
+      }
+    }
+  }
+};
+
+template <typename T>
+std::string refuses_in(const Problem& p) {
+  const auto too_many = [&](const char* what, auto bytes_of) -> std::string {
+    const double bytes = largest(p, [&](const Problem& q) {
+      return writes_nothing(q) ? 0.0 : bytes_of(IndirectPlan<T>(q));
+    });
+    if (bytes <= kMostBytes) return "";
+    return what + (" of " + std::to_string(int64_t(bytes))) + " bytes (indirect keeps at most " +
+           std::to_string(kMostBytes) + ")";
+  };
+  const std::string weights = too_many("weights", [](const IndirectPlan<T>& plan) {
+    return double(plan.rows) * double(plan.depth) * sizeof(T);
+  });
+  return !weights.empty()
+             ? weights
+             : too_many("lines", [](const IndirectPlan<T>& plan) { return plan.bytes(sizeof(T)); });
+}
+
+std::string refuses(const Problem& p) {
+  return in_compute_type(p.dtype, [&]<typename T>(T) { return refuses_in<T>(p); });
+}
+
+// Seconds of a forward problem: the tile, the lines packed, the sums written, and the weights of
+// each group.
+template <typename T>
+double seconds(const Problem& p) {
+  if (writes_nothing(p)) return 0;
+  const IndirectPlan<T> plan(p);
+  const Strip strip(std::min(plan.strip_lines, plan.line.output_size), plan.columns,
+                    plan.x_step * plan.line_length(), plan.lanes);
+  const double maps = double(p.batch) * double(p.groups);
+  const double lines = maps * double(plan.outer_positions) * double(plan.line.output_size) *
+                       double(plan.column_blocks);
+  const double vectors = lines * double(strip.vectors) / double(strip.lines);
+  const double products = vectors * double(plan.depth) * double(plan.rows + plan.blocks);
+  const double packed =
+      maps * double(plan.places()) * double(plan.images) * double(plan.image_elements()) * kPack;
+  const double rows = double(plan.rows);
+  const Pairs pairs(p, Indirect<T>::pairs_together(p));
+  const double weights =
+      double(plan.places()) * double(std::max(p.groups, pairs.blocks)) * rows * double(plan.depth);
+  return products * kProduct + packed + rows * (vectors * kWritten + lines * kLine) +
+         weights * kWeight + maps * kMap;
+}
+
+double cost(const Problem& p) {
+  double sum = 0;
+  for_each_forward(p, Operands{}, [&](const Problem& q, const Operands&) {
+    sum += in_compute_type(q.dtype, [&]<typename T>(T) { return seconds<T>(q); });
+  });
+  // Elements of the input that are written apart from each other; AVX-512 masks every other one.
+  const int64_t stride = p.axis[p.axes - 1].stride;
+  if (p.result == Result::input && stride > 1)
+    sum += (stride > 2                    ? kFar
+            : kernels<float>().lanes < 16 ? kApart
+                                          : kApart / 3) *
+           double(p.batch) * double(p.in_channels) * double(p.input_positions());
+  return 1e-6 + sum + 3e-11 * bytes_beyond_cache(p);
+}
+
+int64_t scratch_bytes(const Problem& p, int threads) {
+  return in_compute_type(p.dtype, [&]<typename T>(T) {
+    return largest(p, padded_bytes<Indirect<T>>) * workers_for(p, threads);
+  });
+}
+
+void run(const Problem& p, const Operands& operands, const Context& context) {
+  Context own = context;
+  own.threads = workers_for(p, context.threads);  // as many as there is scratch for
+  in_compute_type(p.dtype, [&]<typename T>(T) { run_padded<Indirect<T>>(p, operands, own); });
+}
+
+}  // namespace
+
+extern const Algorithm indirect;
+const Algorithm indirect = {"indirect", refuses, cost, scratch_bytes, run};
+
+}  // namespace torchconv
