@@ -123,7 +123,8 @@ double forward_cost(const Problem& p) {
   const double weights =
       depth * outputs * (plan.by_strips ? double(plan.tile_blocks) * 1.5e-9 : 3e-9);
   const double vectors = tiles * (inputs + outputs);
-  return groups * (points * (products + vectors * 2.5e-9 + weights) + vectors * kTileSeconds);
+  const double transform = lanes < 16 ? 2.5e-9 : 5e-9;
+  return groups * (points * (products + vectors * transform + weights) + vectors * kTileSeconds);
 }
 
 double cost(const Problem& p) {
