@@ -121,7 +121,7 @@ double forward_cost(const Problem& p) {
   const double outputs = double(plan.vectors);
   const double products = tiles * depth * outputs / 6e9;
   const double weights =
-      depth * outputs * (plan.by_strips ? double(plan.tile_blocks) * 1.5e-9 : 3e-9);
+      depth * outputs * lanes * (plan.by_strips ? double(plan.tile_blocks) * 1.9e-10 : 3.8e-10);
   const double vectors = tiles * (inputs + outputs);
   const double transform = lanes < 16 ? 2.5e-9 : 5e-9;
   return groups * (points * (products + vectors * transform + weights) + vectors * kTileSeconds);
@@ -133,11 +133,13 @@ double cost(const Problem& p) {
   for_each_forward(p, Operands{}, [&](const Problem& forward, const Operands&) {
     seconds += forward_cost(forward);
   });
-  // Of a strided axis, elements are gathered two apart and, by input, stored one by one.
+  // Of a strided axis, elements are gathered two apart and, by input, stored one by one; AVX-512
+  // does both by the vector.
   bool steps = false;
   for (int a = 0; a < p.axes; ++a) steps |= p.axis[a].stride > 1;
   const double elements = double(p.batch) * double(p.in_channels) * double(p.input_positions());
-  return seconds + (!steps ? 0 : p.result == Result::input ? 2e-9 : 2.5e-9) * elements;
+  const double step = lanes_of(p.dtype) >= 16 ? 5e-10 : p.result == Result::input ? 2e-9 : 2.5e-9;
+  return seconds + (steps ? step * elements : 0);
 }
 
 int64_t scratch_bytes(const Problem& p, int threads) {
