@@ -22,8 +22,10 @@ constexpr int64_t kStripVectors = 48;      // that one block of channels makes a
 // Seconds, as cost() counts them.
 constexpr double kProduct = 1.7e-10;  // of a vector
 constexpr double kPack = 3e-10;       // of an element, to the packed lines
+constexpr double kStridedPack = 4.5e-10;
+constexpr double kPackAgain = 1e-10;  // for another part of the result
 constexpr double kWritten = 1.5e-9;   // of a vector of sums
-constexpr double kLine = 6e-9;        // of each channel's line
+constexpr double kLine = 5e-9;        // of each channel's line
 constexpr double kWeight = 1e-9;      // of an element
 constexpr double kMap = 3e-7;         // of an image of a group
 constexpr double kApart = 2e-10;      // of an element that is written two from the last
@@ -213,7 +215,7 @@ std::string refuses(const Problem& p) {
 // Seconds of a forward problem: the tile, the lines packed, the sums written, and the weights of
 // each group.
 template <typename T>
-double seconds(const Problem& p) {
+double seconds(const Problem& p, bool again) {
   if (writes_nothing(p)) return 0;
   const IndirectPlan<T> plan(p);
   const Strip strip(std::min(plan.strip_lines, plan.line.output_size), plan.columns,
@@ -223,8 +225,11 @@ double seconds(const Problem& p) {
                        double(plan.column_blocks);
   const double vectors = lines * double(strip.vectors) / double(strip.lines);
   const double products = vectors * double(plan.depth) * double(plan.rows + plan.blocks);
-  const double packed =
-      maps * double(plan.places()) * double(plan.images) * double(plan.image_elements()) * kPack;
+  const double packed = maps * double(plan.places()) * double(plan.images) *
+                        double(plan.image_elements()) *
+                        (again                    ? kPackAgain
+                         : plan.column.stride > 1 ? kStridedPack
+                                                  : kPack);
   const double rows = double(plan.rows);
   const Pairs pairs(p, Indirect<T>::pairs_together(p));
   const double weights =
@@ -236,9 +241,10 @@ double seconds(const Problem& p) {
 double cost(const Problem& p) {
   double sum = 0;
   for_each_forward(p, Operands{}, [&](const Problem& q, const Operands&) {
-    sum += in_compute_type(q.dtype, [&]<typename T>(T) { return seconds<T>(q); });
+    sum += in_compute_type(q.dtype, [&]<typename T>(T) { return seconds<T>(q, sum > 0); });
   });
-  // Elements of the input that are written apart from each other; AVX-512 masks every other one.
+  // Elements of the input that are written apart from each other; AVX-512 masks every other
+  // one at no cost.
   const int64_t stride = p.axis[p.axes - 1].stride;
   if (p.result == Result::input && stride > 1)
     sum += (stride > 2                    ? kFar

@@ -120,10 +120,12 @@ double forward_cost(const Problem& p) {
   const double inputs = double(plan.padded_depth) / lanes * double(plan.tasks_per_group);
   const double outputs = double(plan.vectors);
   const double products = tiles * depth * outputs / 6e9;
+  // A vector of AVX-512 is twice the bytes, and memory sets the pace.
+  const bool wide = lanes >= 16;
+  const double transform = wide ? 5e-9 : 2.5e-9, weight = wide ? 8e-9 : 3e-9;
   const double weights =
-      depth * outputs * lanes * (plan.by_strips ? double(plan.tile_blocks) * 1.9e-10 : 3.8e-10);
+      depth * outputs * weight * (plan.by_strips ? double(plan.tile_blocks) / 2 : 1);
   const double vectors = tiles * (inputs + outputs);
-  const double transform = lanes < 16 ? 2.5e-9 : 5e-9;
   return groups * (points * (products + vectors * transform + weights) + vectors * kTileSeconds);
 }
 
@@ -133,13 +135,16 @@ double cost(const Problem& p) {
   for_each_forward(p, Operands{}, [&](const Problem& forward, const Operands&) {
     seconds += forward_cost(forward);
   });
-  // Of a strided axis, elements are gathered two apart and, by input, stored one by one; AVX-512
-  // does both by the vector.
-  bool steps = false;
-  for (int a = 0; a < p.axes; ++a) steps |= p.axis[a].stride > 1;
-  const double elements = double(p.batch) * double(p.in_channels) * double(p.input_positions());
-  const double step = lanes_of(p.dtype) >= 16 ? 5e-10 : p.result == Result::input ? 2e-9 : 2.5e-9;
-  return seconds + (steps ? step * elements : 0);
+  // Under a stride, elements are gathered two apart and, by input, stored one by one; AVX-512 does
+  // both by the vector, each axis in turn.
+  int strided = 0;
+  for (int a = 0; a < p.axes; ++a) strided += p.axis[a].stride > 1;
+  const bool by_input = p.result == Result::input;
+  const double step = strided == 0              ? 0
+                      : lanes_of(p.dtype) >= 16 ? strided * (by_input ? 7.5e-10 : 5e-10)
+                      : by_input                ? 2e-9
+                                                : 2.5e-9;
+  return seconds + step * double(p.batch) * double(p.in_channels) * double(p.input_positions());
 }
 
 int64_t scratch_bytes(const Problem& p, int threads) {
