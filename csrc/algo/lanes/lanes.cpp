@@ -118,12 +118,14 @@ double cost(const Problem& p) {
     return seconds(forward) + 6e-10 * vectors(p);
   }
   if (p.result == Result::weight) return seconds(p);
-  // An image of the input, to which taps write by turns what they reach of it.
-  if (in_compute_type(p.dtype, [&]<typename T>(T) { return holds_images<T>(p); }))
-    return 1.4 * seconds(p);
   double sum = 0;
-  for_each_forward(p, Operands{}, [&](const Problem& f, const Operands&) { sum += seconds(f); });
-  return sum;
+  int parts = 0;
+  for_each_forward(p, Operands{}, [&](const Problem& f, const Operands&) {
+    sum += seconds(f);
+    ++parts;
+  });
+  if (in_compute_type(p.dtype, [&]<typename T>(T) { return holds_images<T>(p); })) sum = seconds(p);
+  return parts > 1 ? 1.4 * sum : sum;  // parts of a result that are written by turns
 }
 
 // No weight to compute, or nothing at all.
