@@ -16,7 +16,7 @@ namespace torchconv {
 namespace {
 
 constexpr int64_t kLinesKept = 96 << 10;   // bytes of lines that a place keeps, in an L2 cache
-constexpr int64_t kMostBytes = 512 << 10;  // of lines, and of weights, of a group
+constexpr int64_t kMostBytes = 512 << 10;  // of lines, and of weights and offsets, of a group
 constexpr int64_t kStripVectors = 48;      // that one block of channels makes at a time
 
 // Seconds, as cost() counts them.
@@ -200,8 +200,8 @@ std::string refuses_in(const Problem& p) {
     return what + (" of " + std::to_string(int64_t(bytes))) + " bytes (indirect keeps at most " +
            std::to_string(kMostBytes) + ")";
   };
-  const std::string weights = too_many("weights", [](const IndirectPlan<T>& plan) {
-    return double(plan.rows) * double(plan.depth) * sizeof(T);
+  const std::string weights = too_many("weights and offsets", [](const IndirectPlan<T>& plan) {
+    return double(plan.depth) * double(plan.rows * int64_t(sizeof(T)) + int64_t(sizeof(int64_t)));
   });
   return !weights.empty()
              ? weights
@@ -243,14 +243,17 @@ double cost(const Problem& p) {
   for_each_forward(p, Operands{}, [&](const Problem& q, const Operands&) {
     sum += in_compute_type(q.dtype, [&]<typename T>(T) { return seconds<T>(q, sum > 0); });
   });
-  // Elements of the input that are written apart from each other; AVX-512 masks every other
-  // one at no cost.
+  // Elements of the input that are written apart from each other: those of float32 two apart by
+  // masks where there are such, those of 16 bits one by one.
   const int64_t stride = p.axis[p.axes - 1].stride;
-  if (p.result == Result::input && stride > 1)
-    sum += (stride > 2                    ? kFar
-            : kernels<float>().lanes < 16 ? kApart
-                                          : kApart / 3) *
+  if (p.result == Result::input && stride > 1) {
+    const bool masks = p.dtype == DType::float32 && kernels<float>().lanes >= 16;
+    const bool by_one = stride > 2 || element_bytes(p.dtype) == 2;
+    sum += (by_one  ? kFar
+            : masks ? kApart / 3
+                    : kApart) *
            double(p.batch) * double(p.in_channels) * double(p.input_positions());
+  }
   return 1e-6 + sum + 3e-11 * bytes_beyond_cache(p);
 }
 
