@@ -370,6 +370,7 @@ PROBLEMS = {
     "bias=1",
     # By weight, X as it was gathered: more rows than are packed at a time
     "pieces_of_rows": "channels=1>330 input=33x32 kernel=3x3 padding=1x1",
+    "pieces_of_more_rows": "channels=1>500 input=33x32 kernel=3x3 padding=1x1",  # AVX-512
 }
 
 RESULTS = ("output", "input", "weight")
