@@ -12,7 +12,7 @@
 // the same bits on every device.
 //
 // float32 is summed in float32. Run by the emulator on the tests' problems and compiled by nvcc for
-// sm_90a; no GPU has run it yet.
+// sm_90a; it ran on an H200 (2026-11-26).
 #include <algorithm>
 
 #include "cuda/algo/depthwise/kernels.h"
