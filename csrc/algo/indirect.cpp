@@ -87,29 +87,15 @@ struct IndirectWorker {
 };
 
 template <typename T>
-struct Indirect {
-  using Element = T;
-  using Plan = IndirectPlan<T>;
+struct Indirect : LinesEngine<T, IndirectPlan<T>> {
   using Worker = IndirectWorker<T>;
+  using Base = LinesEngine<T, IndirectPlan<T>>;
+  using Base::Base, Base::p, Base::operands, Base::plan, Base::weight, Base::output, Base::padded,
+      Base::taps_grid;
   // As many as share their packed weights, where there are enough groups to share out.
   static int64_t pairs_together(const Problem& p) {
     return p.groups >= kTasksWanted ? std::max<int64_t>(p.batch, 1) : 1;
   }
-  const Problem& p;
-  const Operands& operands;
-  const Plan& plan;
-  Reals weight, output;
-  PaddedLines<T> padded;
-  Grid taps_grid;
-
-  Indirect(const Problem& problem, const Operands& o, const Plan& indirect_plan)
-      : p(problem),
-        operands(o),
-        plan(indirect_plan),
-        weight(o.weight, p.dtype),
-        output(o.output, p.dtype),
-        padded{p, plan, Reals(o.input, p.dtype)},
-        taps_grid(weight_grid(p, weight.stride)) {}
 
   // Where each (image, tap) finds what the first output meets. Images that an outer tap does not
   // meet stay zero.

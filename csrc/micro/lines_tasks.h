@@ -12,9 +12,6 @@
 
 namespace torchconv {
 
-constexpr int64_t kTasksWanted = 16;
-constexpr int64_t kTaskProducts = 1 << 18;  // worth handing to a worker
-
 // Pairs of batch and group, in blocks: what is outside the input is the same for all pairs, and
 // cleared once a block.
 struct Pairs {
@@ -26,6 +23,29 @@ struct Pairs {
     per_block = round_up(per_block, together);
     blocks = ceil_div(count, per_block);
   }
+};
+
+// What every engine holds.
+template <typename T, typename P>
+struct LinesEngine {
+  using Element = T;
+  using Plan = P;
+  static int64_t pairs_together(const Problem&) { return 1; }
+  const Problem& p;
+  const Operands& operands;
+  const Plan& plan;
+  Reals weight, output;
+  PaddedLines<T> padded;
+  Grid taps_grid;
+
+  LinesEngine(const Problem& problem, const Operands& o, const Plan& its_plan)
+      : p(problem),
+        operands(o),
+        plan(its_plan),
+        weight(o.weight, p.dtype),
+        output(o.output, p.dtype),
+        padded{p, plan, Reals(o.input, p.dtype)},
+        taps_grid(weight_grid(p, weight.stride)) {}
 };
 
 template <typename Engine>

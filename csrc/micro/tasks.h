@@ -10,6 +10,9 @@
 
 namespace torchconv {
 
+constexpr int64_t kTasksWanted = 16;        // so many share out well among a few workers
+constexpr int64_t kTaskProducts = 1 << 18;  // multiply-adds worth handing to a worker
+
 // Waking a thread costs as much as about this many multiply-adds.
 inline int workers_for(const Problem& p, int threads) {
   return p.multiply_adds() < 5e5 ? 1 : threads;

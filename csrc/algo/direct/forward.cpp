@@ -37,30 +37,13 @@ struct SlideWorker {
 };
 
 template <typename T>
-struct Slide {
-  using Element = T;
-  using Plan = SlidePlan<T>;
+struct Slide : LinesEngine<T, SlidePlan<T>> {
   using Worker = SlideWorker<T>;
-  static int64_t pairs_together(const Problem&) { return 1; }
-  const Problem& p;
-  const Operands& operands;
-  const Plan& plan;
-  Reals weight, output;
-  PaddedLines<T> padded;
-  Grid taps_grid;
-  bool writes_in_place;
-
-  Slide(const Problem& problem, const Operands& o, const Plan& slide_plan)
-      : p(problem),
-        operands(o),
-        plan(slide_plan),
-        weight(o.weight, p.dtype),
-        output(o.output, p.dtype),
-        padded{p, plan, Reals(o.input, p.dtype)},
-        taps_grid(weight_grid(p, weight.stride)) {
-    writes_in_place = is_plain<T>(output, output.stride.axis[p.axes - 1]) && !o.accumulate &&
-                      p.activation == Activation::none;
-  }
+  using Base = LinesEngine<T, SlidePlan<T>>;
+  using Base::Base, Base::p, Base::operands, Base::plan, Base::weight, Base::output, Base::padded,
+      Base::taps_grid;
+  const bool writes_in_place = is_plain<T>(output, output.stride.axis[p.axes - 1]) &&
+                               !operands.accumulate && p.activation == Activation::none;
 
   // The rows of taps that meet the input at a place, class by class.
   Taps taps_at(const Place& place, const Worker& worker) const {

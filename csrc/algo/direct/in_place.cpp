@@ -5,11 +5,9 @@
 namespace torchconv::direct_detail {
 namespace {
 
-constexpr int64_t kTaskProducts = 1 << 18;  // worth handing to a worker
-constexpr int64_t kTasksWanted = 16;        // few planes of one long line each are cut elsewhere
-constexpr int64_t kMostReach = 512;         // of a line's taps, copied at the tensor's ends
-constexpr int64_t kFar = 1 << 30;           // steps whose products with whatever fits in memory fit
-constexpr int64_t kLeastBand = 64;          // lines: a few more are read than in one piece
+constexpr int64_t kMostReach = 512;  // of a line's taps, copied at the tensor's ends
+constexpr int64_t kFar = 1 << 30;    // steps whose products with whatever fits in memory fit
+constexpr int64_t kLeastBand = 64;   // lines: a few more are read than in one piece
 
 // Whether the output is so large that little of it would be left in the caches for those who read
 // it: then it need not go there, nor what was in its place come first.

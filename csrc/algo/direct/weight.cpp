@@ -8,8 +8,6 @@
 namespace torchconv::direct_detail {
 namespace {
 
-constexpr int64_t kTasksWanted = 16;
-constexpr int64_t kTaskProducts = 1 << 18;
 constexpr int64_t kPartialBytes = 256 << 10;
 
 struct WeightPlan : LinesPlan {

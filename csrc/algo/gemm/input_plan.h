@@ -9,7 +9,6 @@ constexpr int64_t kResultBytes = 512 << 10;   // of X, a block
 constexpr int64_t kRowsWanted = 256;          // of G, which share a piece of Y
 constexpr int64_t kProductBytes = 512 << 10;  // of G, a piece
 constexpr int64_t kLeastRows = 64;
-constexpr int64_t kTasksWanted = 16;
 constexpr int64_t kLeastPositions = 96;  // of a band
 constexpr int64_t kGapsFilled = 2;       // slots for each that a tap meets
 

@@ -13,10 +13,9 @@ namespace {
 
 constexpr int64_t kSumsBytes = 768 << 10;   // of a block of W
 constexpr int64_t kPartialBytes = 1 << 20;  // of sums kept apart for a split reduction
-constexpr int64_t kTasksWanted = 16;
-constexpr int64_t kLeastBlock = 64;     // rows or columns of W that are still worth halving
-constexpr int64_t kLongestChunk = 256;  // of a W of more blocks than one
-constexpr int64_t kLeastChunk = 96;     // where positions are fewer, blocks of W are not larger
+constexpr int64_t kLeastBlock = 64;         // rows or columns of W that are still worth halving
+constexpr int64_t kLongestChunk = 256;      // of a W of more blocks than one
+constexpr int64_t kLeastChunk = 96;         // where positions are fewer, blocks of W are not larger
 
 // How a weight gradient is cut: rows (output channels) and columns m of W into blocks, and, where
 // these are few, the positions into splits, whose partial sums are added in order at the end. These

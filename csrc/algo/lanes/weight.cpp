@@ -9,7 +9,6 @@
 namespace torchconv::lanes_detail {
 namespace {
 
-constexpr int64_t kTasksWanted = 16;
 constexpr int64_t kPartialBytes = 768 << 10;  // of sums kept apart for a split reduction
 
 // Of the pieces, where `at_once` blocks go together.

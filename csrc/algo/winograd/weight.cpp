@@ -15,7 +15,6 @@ namespace {
 
 constexpr int64_t kSumsBytes = 1 << 20;     // of M
 constexpr int64_t kTilesBytes = 768 << 10;  // of V and U
-constexpr int64_t kTasksWanted = 16;
 constexpr int64_t kLeastTiles = 40;   // of a split: fewer do not pay for the transform of its sums
 constexpr int64_t kThreadsMeant = 4;  // by a choice between cuts; these divide most machines'
 constexpr double kProductSeconds = 1 / 6e9;  // of vectors
