@@ -101,7 +101,7 @@ def warp() -> list[str]:
 
 
 def tests() -> list[str]:
-    return [sys.executable, "-m", "pytest", "-q", "-x", "-m", "cuda", "tests/test_cuda.py"]
+    return [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "tests/test_cuda.py"]
 
 
 def sanitizer() -> list[str]:
