@@ -22,7 +22,7 @@ LineAxes::LineAxes(const Problem& p) {
 
 LinesPlan::LinesPlan(const Problem& p, int64_t lanes_of_one, int64_t real_bytes,
                      int64_t lines_bytes)
-    : LineAxes(p), lanes(lanes_of_one) {
+    : LineCuts(p), lanes(lanes_of_one) {
   planes = planes_of(p.dtype);
   channels = p.in_channels_per_group();
   images = planes * channels * outer_taps;
@@ -52,7 +52,7 @@ LinesPlan::LinesPlan(const Problem& p, int64_t lanes_of_one, int64_t real_bytes,
   weight_row = has_rows ? tap_step * column.kernel_size : 0;
 }
 
-Place LinesPlan::place(const Problem& p, int64_t number) const {
+Place LineCuts::place(const Problem& p, int64_t number) const {
   Place place;
   place.column = number % column_blocks * columns;
   place.columns = std::min(columns, column.output_size - place.column);
@@ -70,11 +70,11 @@ void LinesPlan::fill_along(int64_t* along) const {
   }
 }
 
-template <typename T>
-bool PaddedLines<T>::meets(const Place& place, int64_t outer_tap, int64_t* offset) const {
+bool add_outer_tap(const Problem& p, const Reals& input, int64_t number, const int64_t* outer,
+                   int64_t* offset) {
   int64_t tap[kMaxAxes];
-  index_of(p, p.axes - 2, &Axis::kernel_size, outer_tap, tap);
-  return add_outer(p, p.axes - 2, input, tap, place.outer, offset);
+  index_of(p, p.axes - 2, &Axis::kernel_size, number, tap);
+  return add_outer(p, p.axes - 2, input, tap, outer, offset);
 }
 
 // `rows` lines of the input, `apart` from each other, from `offset` on, slot by slot; but for the

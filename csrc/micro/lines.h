@@ -31,14 +31,22 @@ struct LineAxes {
   }
 };
 
-// How a problem is cut into places. An image is what one group's channel, plane and outer tap
+// How the outputs of one image and channel are cut into places: bands of lines, blocks of columns.
+struct LineCuts : LineAxes {
+  using LineAxes::LineAxes;
+  int64_t columns, column_blocks, band, bands;
+
+  int64_t places() const { return outer_positions * bands * column_blocks; }
+  Place place(const Problem& p, int64_t number) const;
+};
+
+// How a problem is cut for packed lines. An image is what one group's channel, plane and outer tap
 // contribute.
-struct LinesPlan : LineAxes {
+struct LinesPlan : LineCuts {
   int64_t planes, channels, images;
   int64_t lanes;
-  int64_t columns, column_blocks;
   int64_t slots, slot;  // lines that a strided line is packed as, and the length of each
-  int64_t band, bands, lines;
+  int64_t lines;        // of a band
   // Taps tap_step apart meet lines of the input x_step apart, and so do output lines line_step
   // apart: every so many of each slide over one another as if nothing were strided or dilated.
   int64_t tap_step, line_step, x_step;
@@ -57,8 +65,6 @@ struct LinesPlan : LineAxes {
     return double(images) * double(lines) * double(slots) * double(slot) * double(real_bytes);
   }
   int64_t tap_classes() const { return std::min(tap_step, line.kernel_size); }
-  int64_t places() const { return outer_positions * bands * column_blocks; }
-  Place place(const Problem& p, int64_t number) const;
 
   // Where each column of taps finds the first output of a line among the slots.
   void fill_along(int64_t* along) const;
@@ -71,6 +77,11 @@ LinesPlan plan_of(const Problem& p, int64_t lines_bytes = kLinesBytes) {
   return LinesPlan(p, kernels<T>().lanes, sizeof(T), lines_bytes);
 }
 
+// Adds where an outer tap, by its number, meets the input at an outer position; false where it meets
+// nothing.
+bool add_outer_tap(const Problem& p, const Reals& input, int64_t number, const int64_t* outer,
+                   int64_t* offset);
+
 // The lines of the input that a place sees, padding included, a strided line as `stride` lines of
 // every stride-th element: [image][line][slot][column].
 template <typename T>
@@ -80,7 +91,9 @@ struct PaddedLines {
   Reals input;
 
   // Whether an outer tap meets the input at a place; if so, adds where.
-  bool meets(const Place& place, int64_t outer_tap, int64_t* offset) const;
+  bool meets(const Place& place, int64_t outer_tap, int64_t* offset) const {
+    return add_outer_tap(p, input, outer_tap, place.outer, offset);
+  }
   // Zeros: what lies outside the input stays so from channel to channel.
   void clear(T* lines) const { std::fill_n(lines, plan.lines_elements(), T(0)); }
   void pack(const Place& place, int64_t n, int64_t g, T* lines) const;

@@ -7,12 +7,6 @@
 #include "micro/pack.h"
 
 namespace torchconv::lanes_detail {
-namespace {
-
-// Elements between the first and the last tap.
-int64_t reach(const Axis& x) { return std::max<int64_t>(x.kernel_size - 1, 0) * x.dilation; }
-
-}  // namespace
 
 bool is_bare(const Problem& p) {
   for (int a = 0; a < p.axes; ++a)
@@ -21,7 +15,7 @@ bool is_bare(const Problem& p) {
          !is_complex(p.dtype) && is_depthwise(p) && p.taps() * p.input_positions() > 0;
 }
 
-Cut::Cut(const Problem& p, int64_t vector_lanes, int64_t real_bytes) {
+Cut::Cut(const Problem& p, int64_t vector_lanes, int64_t real_bytes) : LineCuts(p) {
   bare = is_bare(p);
   lanes = vector_lanes;
   blocks = ceil_div(p.groups, lanes);
@@ -29,13 +23,6 @@ Cut::Cut(const Problem& p, int64_t vector_lanes, int64_t real_bytes) {
   rows_in = planes * p.in_channels_per_group();
   rows_out = planes * p.out_channels_per_group();
   depth = rows_in * p.taps();
-  column = p.axis[p.axes - 1];
-  if (p.axes > 1) line = p.axis[p.axes - 2];
-  outer_taps = outer_positions = 1;
-  for (int a = 0; a < p.axes - 2; ++a) {
-    outer_taps *= p.axis[a].kernel_size;
-    outer_positions *= p.axis[a].output_size;
-  }
   classes = column.stride / std::gcd(column.stride, column.dilation);
   slots = bare ? 1 : std::min(classes, column.kernel_size);
   choose_piece(double(lanes * real_bytes));
@@ -44,7 +31,7 @@ Cut::Cut(const Problem& p, int64_t vector_lanes, int64_t real_bytes) {
   lines = (band - 1) * line.stride + reach(line) + 1;
   if (bare) lines = std::min(lines, line.input_size);
   images = p.batch * outer_positions;
-  pieces = images * bands * column_blocks;
+  pieces = p.batch * places();
 }
 
 double Cut::vectors_of_line() const {
@@ -74,16 +61,7 @@ double Cut::piece_bytes(int64_t real_bytes) const {
 }
 
 Piece Cut::piece(const Problem& p, int64_t number) const {
-  Piece piece;
-  piece.column = number % column_blocks * columns;
-  piece.columns = std::min(columns, column.output_size - piece.column);
-  number /= column_blocks;
-  piece.line = number % bands * band;
-  piece.lines = std::min(band, line.output_size - piece.line);
-  number /= bands;
-  index_of(p, p.axes - 2, &Axis::output_size, number % outer_positions, piece.outer);
-  piece.n = number / outer_positions;
-  return piece;
+  return {place(p, number % places()), number / places()};
 }
 
 void Cut::fill_taps(LaneTap* taps) const {

@@ -2,14 +2,14 @@
 //
 // A block is as many groups as a vector has lanes. A piece is what one packing of the input serves:
 // of one image and one outer position, a band of output lines and a part of their columns. "Outer"
-// are the axes before the last two, "line" the next to last (of size 1 if there is none).
+// are the axes before the last two, "line" the next to last (micro/lines.h).
 //
 // A line of the input is packed as slots, one for each residue modulo the stride that a tap meets,
 // so that neighbouring outputs read neighbouring vectors whatever the stride.
 #pragma once
 
-#include "core/problem.h"
 #include "micro/kernels.h"
+#include "micro/lines.h"
 
 namespace torchconv::lanes_detail {
 
@@ -21,8 +21,8 @@ constexpr int64_t kMostStep = 1 << 30;     // whose multiples by whatever fits i
 constexpr int64_t kBandBytes = 384 << 10;  // of the lines of a piece in place, all groups
 constexpr int64_t kAtOnceBytes = 128 << 10;  // of the weights of blocks taken at once in place
 
-struct Piece {
-  int64_t n, outer[kMaxAxes], line, lines, column, columns;  // of the output
+struct Piece : Place {
+  int64_t n;  // the image
 };
 
 // A channel of the input makes one of the output, and no other.
@@ -34,15 +34,14 @@ inline bool is_depthwise(const Problem& p) {
 // meet the padding is passed over.
 bool is_bare(const Problem& p);
 
-struct Cut {
+struct Cut : LineCuts {
   bool bare;  // there a line is one slot
   int64_t lanes, blocks;
   int64_t planes, rows_in, rows_out;  // channels of a group, the planes of a complex one counted
-  int64_t outer_taps, outer_positions, depth;  // depth: products of an output
-  Axis line, column;
-  int64_t classes, slots, slot;  // slot: vectors of one
-  int64_t columns, column_blocks, band, bands, lines;
-  int64_t images, pieces;  // images: of each outer position one
+  int64_t depth;                      // products of an output
+  int64_t classes, slots, slot;       // slot: vectors of one
+  int64_t lines;                      // of a band
+  int64_t images, pieces;             // images: of each outer position one
 
   Cut(const Problem& p, int64_t lanes, int64_t real_bytes);
 

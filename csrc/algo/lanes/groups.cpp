@@ -4,19 +4,10 @@ namespace torchconv::lanes_detail {
 
 Inside full(const Axis& x, int64_t first, int64_t count) {
   const int64_t low = first * x.stride - x.padding;
-  const int64_t reach = std::max<int64_t>(x.kernel_size - 1, 0) * x.dilation;
   const Inside first_tap = inside(x.input_size, low, x.stride, count);
-  const Inside last_tap = inside(x.input_size, low + reach, x.stride, count);
+  const Inside last_tap = inside(x.input_size, low + LineAxes::reach(x), x.stride, count);
   const Inside both{first_tap.begin, last_tap.end};
   return both.begin < both.end ? both : Inside{0, 0};
-}
-
-// Adds where an outer tap meets the input; false where it meets nothing.
-template <typename T>
-bool Groups<T>::outer_offset(const Piece& piece, int64_t number, int64_t* offset) const {
-  int64_t tap[kMaxAxes];
-  index_of(p, p.axes - 2, &Axis::kernel_size, number, tap);
-  return add_outer(p, p.axes - 2, input, tap, piece.outer, offset);
 }
 
 // The lines that a piece sees of one channel's image, or of all channels of a group where these lie

@@ -55,7 +55,9 @@ struct Groups {
   // of vectors, end to end.
   void pack_window(const Window& window, int64_t block, int64_t offset, T* to) const;
   // From the input of image n to the plane that an outer tap meets; false where there is none.
-  bool outer_offset(const Piece& piece, int64_t number, int64_t* offset) const;
+  bool outer_offset(const Piece& piece, int64_t number, int64_t* offset) const {
+    return add_outer_tap(p, input, number, piece.outer, offset);
+  }
 
   // The weights of rows [r, r + rows) of the output, to[plane, ci, t][row][lane]; the signs are
   // those of yr = wr xr - wi xi, yi = wi xr + wr xi.
