@@ -16,6 +16,7 @@
 #endif
 
 #define TORCHCONV_CUDA_ALGORITHMS(X) \
+  X(direct)                          \
   X(gemm)                            \
   X(depthwise)                       \
   X(reference)

@@ -74,6 +74,9 @@ struct Fiber {
   void* out = nullptr;
   std::vector<Copy> copies;  // not in a group yet
   std::vector<std::vector<Copy>> groups;
+  // Products of a warpgroup: each says whether its operands are still what they were.
+  std::vector<std::function<bool()>> new_products;
+  std::vector<std::vector<std::function<bool()>>> products;
 };
 
 inline jmp_buf scheduler;
@@ -170,6 +173,8 @@ inline void run_block() {
     fiber.state = State::ready;
     fiber.copies.clear();
     fiber.groups.clear();
+    fiber.new_products.clear();
+    fiber.products.clear();
   }
   for (int left = threads; left > 0;) {
     bool moved = false;
@@ -234,6 +239,9 @@ void launch(const How& how, void (*kernel)(Parameters...), Arguments... argument
                      [&] { kernel(Parameters(arguments)...); });
 }
 
+inline void allow_next_kernel() {}
+inline void wait_for_kernel() {}
+
 template <typename T>
 T* dynamic_shared() {
   return reinterpret_cast<T*>(emulator::shared);
@@ -242,3 +250,4 @@ T* dynamic_shared() {
 }  // namespace torchconv::cuda
 
 #include "emulator_warp.h"
+#include "emulator_warpgroup.h"

@@ -30,6 +30,8 @@ struct Launch {
   dim3 threads;
   int64_t shared_bytes = 0;  // of dynamic_shared
   void* stream = nullptr;
+  // May begin before the kernel before it is done, and waits for that with wait_for_kernel.
+  bool early = false;
 };
 
 // Blocks of so many threads for a loop that strides over the grid, one element at a time: all
@@ -50,8 +52,28 @@ void launch(const Launch& how, void (*kernel)(Parameters...), Arguments... argum
   if (how.shared_bytes > 40 << 10)
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                          int(how.shared_bytes));
-  kernel<<<how.blocks, how.threads, size_t(how.shared_bytes),
-           static_cast<cudaStream_t>(how.stream)>>>(Parameters(arguments)...);
+  cudaLaunchAttribute early;
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = how.blocks, config.blockDim = how.threads;
+  config.dynamicSmemBytes = size_t(how.shared_bytes);
+  config.stream = static_cast<cudaStream_t>(how.stream);
+  config.attrs = &early, config.numAttrs = how.early;
+  cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+}
+
+// In the kernel before one that is launched early: from here on it may begin.
+__device__ __forceinline__ void allow_next_kernel() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+// In a kernel that was launched early: until what the kernel before it has written is there.
+__device__ __forceinline__ void wait_for_kernel() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }
 
 // The block's dynamic shared memory, from its first byte.

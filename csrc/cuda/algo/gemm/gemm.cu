@@ -59,13 +59,12 @@ void for_each_shape(const Problem& p, const Body& body) {
   for_each_forward(p, Operands{}, [&](const Problem& forward, const Operands&) { body(forward); });
 }
 
-// Multiply-adds a second that an H100 is expected to give; not measured. Half of its tensor cores'
-// rate, as mma.sync reaches about two thirds of it.
+// Multiply-adds a second that an H200 gave, about: a tenth of its tensor cores' rate.
 double rate(const Problem& p) {
   switch (p.dtype) {
-    case DType::float64: return 25e12;
-    case DType::float32: return p.tf32 ? 100e12 : 20e12;
-    default: return 200e12;
+    case DType::float64: return 5e12;
+    case DType::float32: return p.tf32 ? 20e12 : 8e12;
+    default: return 40e12;
   }
 }
 
@@ -83,8 +82,8 @@ double cost(const Problem& p) {
         double(forward.batch) * double(forward.in_channels) * double(forward.input_positions()) +
         double(rows_of(forward)) * double(forward.out_channels) +
         double(depth_of(forward)) * double(forward.out_channels);
-    const double memory_s = elements * double(element_bytes(p.dtype)) / 3e12;
-    cost_s += 3e-6 + (plan.splits > 1 ? 3e-6 : 0);
+    const double memory_s = elements * double(element_bytes(p.dtype)) / 1e12;
+    cost_s += 10e-6 + (plan.splits > 1 ? 3e-6 : 0);
     cost_s += multiply_s > memory_s ? multiply_s : memory_s;
   });
   return cost_s;

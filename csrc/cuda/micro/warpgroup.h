@@ -1,0 +1,161 @@
+// What a warpgroup does as one, on Hopper: matrix products whose operands lie in shared memory, and
+// that run while its threads do other things (wgmma, sm_90a alone).
+//
+// An operand is made of blocks of 128 bytes anywhere in shared memory: eight pieces of 16 bytes, each
+// of the depth of one row (column). It is `depth` bytes to the block of the next piece of depth, and
+// `lines` to the next eight rows. A block may begin at any piece, so that a window slides over them
+// piece by piece (PTX ISA, "Matrix descriptor", without swizzling).
+//
+// multiply_pieces<Number, columns>   D(64 x columns) += A(64 x depth) B(depth x columns)
+//   of a depth of 32 bytes: 16 numbers of 16 bits, or 8 of TF32, whose low 13 bits are not looked at.
+//   All 128 threads call together; with lane = thread % 32, thread t has
+//     d[4 j + 2 h + i] = D[16 (t / 32) + lane / 4 + 8 h][8 j + 2 (lane % 4) + i]
+//
+// A Barrier counts the bytes of copies that lie together in both memories, of any length in pieces:
+// expect_copies() by one thread, with all their bytes, then start_copy() for each; whoever reads waits
+// with wait_copies_of(barrier, 0), the next time with 1, and so on in turn.
+//
+// D is not to be touched from begin_products() until wait_products() said that they are done. What
+// threads write to shared memory is there for the products of all that each of them meets at a
+// barrier after it called publish_shared().
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/micro/tile.h"
+
+namespace torchconv::cuda {
+
+constexpr int kWarpgroup = 128;  // threads
+
+// The distances as wgmma wants them, in units of a piece. An operand is this plus pieces_at().
+TORCHCONV_HOST_DEVICE constexpr uint64_t distances(int64_t depth, int64_t lines) {
+  return uint64_t(depth / 16 & 0x3fff) << 16 | uint64_t(lines / 16 & 0x3fff) << 32;
+}
+
+struct Barrier {
+  uint64_t state;
+};
+
+}  // namespace torchconv::cuda
+
+#ifdef __CUDACC__
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#define TORCHCONV_WGMMA(...) asm volatile(__VA_ARGS__)
+#else  // compiled for others too, never launched there
+#define TORCHCONV_WGMMA(...)
+#endif
+
+namespace torchconv::cuda {
+
+// Holds a value in its register: the compiler would make it again at every use.
+__device__ __forceinline__ void keep(uint32_t& value) { asm volatile("" : "+r"(value)); }
+
+__device__ __forceinline__ uint64_t pieces_at(const void* shared) {
+  return uint64_t(shared_address(shared) / 16 & 0x3fff);
+}
+__device__ __forceinline__ void publish_shared() {
+  TORCHCONV_WGMMA("fence.proxy.async.shared::cta;" :: : "memory");
+}
+__device__ __forceinline__ void begin_products() {
+  TORCHCONV_WGMMA("wgmma.fence.sync.aligned;" :: : "memory");
+}
+// Makes a group of the products since the last one.
+__device__ __forceinline__ void commit_products() {
+  TORCHCONV_WGMMA("wgmma.commit_group.sync.aligned;" :: : "memory");
+}
+// Until all groups but the last `pending` are done.
+template <int pending>
+__device__ __forceinline__ void wait_products() {
+  TORCHCONV_WGMMA("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
+}
+
+// By one thread; the others see it after publish_barriers() and a barrier of the block.
+__device__ __forceinline__ void set_up(Barrier* barrier) {
+  TORCHCONV_WGMMA(
+      "mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)) : "memory");
+}
+__device__ __forceinline__ void publish_barriers() {
+  TORCHCONV_WGMMA("fence.mbarrier_init.release.cluster;" :: : "memory");
+}
+__device__ __forceinline__ void expect_copies(Barrier* barrier, int64_t bytes) {
+  TORCHCONV_WGMMA(
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
+      "r"(uint32_t(bytes)) : "memory");
+}
+__device__ __forceinline__ void start_copy(Barrier* barrier, void* shared, const void* global,
+                                           int64_t bytes) {
+  TORCHCONV_WGMMA(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(shared)),
+      "l"(global), "r"(uint32_t(bytes)), "r"(shared_address(barrier)) : "memory");
+}
+__device__ __forceinline__ void wait_copies_of(Barrier* barrier, int parity) {
+  TORCHCONV_WGMMA(
+      "{ .reg .pred done;\n"
+      "again%=: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra again%=; }" ::"r"(shared_address(barrier)),
+      "r"(parity) : "memory");
+}
+
+template <typename Number, int columns>
+__device__ __forceinline__ void multiply_pieces(float (&d)[columns / 2], uint64_t a, uint64_t b) {
+  static_assert(columns == 16 || columns == 32 || columns == 64 || columns == 128, "columns");
+  constexpr bool is_tf32 = sizeof(Stored<Number>) == 4;
+#define TORCHCONV_TYPED(columns, registers, a, b, ...)                                         \
+  if constexpr (is_tf32)                                                                       \
+    TORCHCONV_WGMMA("wgmma.mma_async.sync.aligned.m64n" columns "k8.f32.tf32.tf32 " registers  \
+                    ", " a ", " b ", 1, 1, 1;" __VA_ARGS__);                                   \
+  else if constexpr (std::is_same_v<Number, Float16>)                                          \
+    TORCHCONV_WGMMA("wgmma.mma_async.sync.aligned.m64n" columns "k16.f32.f16.f16 " registers   \
+                    ", " a ", " b ", 1, 1, 1, 0, 0;" __VA_ARGS__);                             \
+  else                                                                                         \
+    TORCHCONV_WGMMA("wgmma.mma_async.sync.aligned.m64n" columns "k16.f32.bf16.bf16 " registers \
+                    ", " a ", " b ", 1, 1, 1, 0, 0;" __VA_ARGS__)
+  if constexpr (columns == 16) {
+    TORCHCONV_TYPED("16", "{%0, %1, %2, %3, %4, %5, %6, %7}", "%8", "%9", : "+f"(d[0]), "+f"(d[1]),
+                    "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]) : "l"(a),
+                    "l"(b));
+  } else if constexpr (columns == 32) {
+    TORCHCONV_TYPED("32", "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}",
+                    "%16", "%17", : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]),
+                    "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]),
+                    "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]) : "l"(a),
+                    "l"(b));
+  } else if constexpr (columns == 64) {
+    TORCHCONV_TYPED("64",
+                    "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, "
+                    "%17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}",
+                    "%32", "%33", : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]),
+                    "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]),
+                    "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]),
+                    "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
+                    "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]),
+                    "+f"(d[29]), "+f"(d[30]), "+f"(d[31]) : "l"(a), "l"(b));
+  } else if constexpr (columns == 128) {
+    TORCHCONV_TYPED(
+        "128",
+        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, "
+        "%17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, "
+        "%47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, "
+        "%62, %63}",
+        "%64", "%65", : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
+        "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]),
+        "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]),
+        "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]),
+        "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]),
+        "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]),
+        "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
+        "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]),
+        "+f"(d[55]), "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]),
+        "+f"(d[62]), "+f"(d[63]) : "l"(a), "l"(b));
+  }
+#undef TORCHCONV_TYPED
+}
+
+}  // namespace torchconv::cuda
+
+#undef TORCHCONV_WGMMA
+#endif

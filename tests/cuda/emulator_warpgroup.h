@@ -1,0 +1,131 @@
+// What a warpgroup does as one, on the CPU: the functions of csrc/cuda/micro/warpgroup.h (which says
+// who holds what; the rules here are the PTX ISA's).
+//
+// A thread's products are its own rows and columns, so that nobody has to meet. They are made when
+// they are asked for, and again when they are waited for: shared memory that somebody has not
+// written yet, or writes too early, makes the two differ.
+#pragma once
+
+#include <map>
+#include <utility>
+
+#include "cuda/micro/warpgroup.h"
+
+namespace torchconv::emulator {
+
+template <typename Number>
+float number_of(uint64_t operand, int line, int depth) {
+  constexpr int kBytes = sizeof(cuda::Stored<Number>), kEach = 16 / kBytes;
+  const int64_t first = int64_t(operand & 0x3fff) * 16;
+  const int64_t to_depth = int64_t(operand >> 16 & 0x3fff) * 16;
+  const int64_t to_lines = int64_t(operand >> 32 & 0x3fff) * 16;
+  const int64_t at = first + depth / kEach * to_depth + line / 8 * to_lines + line % 8 * 16 +
+                     depth % kEach * kBytes;
+  if (at < 0 || at + kBytes > shared_size) fail("a product reads outside dynamic_shared");
+  cuda::Stored<Number> number;
+  std::memcpy(&number, shared + at, kBytes);
+  if constexpr (kBytes == 4) return float_of(bits_of(number) & 0xffffe000);
+  return float(number);
+}
+
+template <typename Number, int columns>
+std::vector<float> products(int thread, uint64_t a, uint64_t b) {
+  constexpr int kDepth = 32 / int(sizeof(cuda::Stored<Number>));
+  std::vector<float> d(columns / 2);
+  const int lane = thread % 32;
+  float rows[2][kDepth];
+  for (int h = 0; h < 2; ++h)
+    for (int k = 0; k < kDepth; ++k)
+      rows[h][k] = number_of<Number>(a, thread / 32 * 16 + lane / 4 + 8 * h, k);
+  for (int j = 0; j < columns / 8; ++j)
+    for (int i = 0; i < 2; ++i)
+      for (int k = 0; k < kDepth; ++k) {
+        const float column = number_of<Number>(b, 8 * j + 2 * (lane % 4) + i, k);
+        for (int h = 0; h < 2; ++h) d[4 * j + 2 * h + i] += rows[h][k] * column;
+      }
+  return d;
+}
+
+struct Awaited {
+  int64_t expected = 0;
+  int phase = 0;  // of copies that are done
+  std::vector<Copy> copies;
+};
+inline std::map<const void*, Awaited> barriers;
+
+inline void settle(std::vector<std::function<bool()>>* group) {
+  for (const auto& unchanged : *group)
+    if (!unchanged()) fail("shared memory changed under a product");
+  group->clear();
+}
+
+}  // namespace torchconv::emulator
+
+namespace torchconv::cuda {
+
+inline uint64_t pieces_at(const void* at) {
+  const auto* byte = static_cast<const unsigned char*>(at);
+  if (uintptr_t(at) % 16 != 0) emulator::fail("a shared address is not aligned");
+  return uint64_t((byte - emulator::shared) / 16);
+}
+// Copies are made when somebody waits for them: whoever does not reads NaNs.
+inline void set_up(Barrier* barrier) { emulator::barriers[barrier] = {}; }
+inline void publish_barriers() {}
+inline void expect_copies(Barrier* barrier, int64_t bytes) {
+  if (emulator::barriers.at(barrier).expected != 0) emulator::fail("a barrier is still in use");
+  emulator::barriers.at(barrier).expected = bytes;
+}
+inline void start_copy(Barrier* barrier, void* shared, const void* global, int64_t bytes) {
+  if (bytes % 16 != 0 || uintptr_t(shared) % 16 != 0 || uintptr_t(global) % 16 != 0)
+    emulator::fail("a copy is not one of whole pieces");
+  emulator::barriers.at(barrier).copies.push_back({shared, global, int(bytes), int(bytes)});
+}
+inline void wait_copies_of(Barrier* barrier, int parity) {
+  auto& waited = emulator::barriers.at(barrier);
+  for (int tries = 0; waited.expected == 0 && (waited.phase & 1) == parity; ++tries) {
+    if (tries > 100000) emulator::fail("a block is stuck: nobody starts the copies waited for");
+    emulator::to_scheduler();
+  }
+  if (waited.expected != 0) {
+    int64_t bytes = 0;
+    for (const emulator::Copy& copy : waited.copies) {
+      std::memcpy(copy.to, copy.from, size_t(copy.bytes));
+      bytes += copy.bytes;
+    }
+    if (bytes != waited.expected) emulator::fail("other bytes are copied than expected");
+    waited.copies.clear();
+    waited.expected = 0;
+    ++waited.phase;
+  }
+}
+
+inline void keep(uint32_t&) {}
+inline void publish_shared() {}
+inline void begin_products() {}
+inline void commit_products() {
+  auto& fiber = *emulator::current;
+  fiber.products.push_back(std::move(fiber.new_products));
+  fiber.new_products.clear();
+}
+template <int pending>
+void wait_products() {
+  auto& groups = emulator::current->products;
+  while (groups.size() > size_t(pending)) {
+    emulator::settle(&groups.front());
+    groups.erase(groups.begin());
+  }
+}
+
+template <typename Number, int columns>
+void multiply_pieces(float (&d)[columns / 2], uint64_t a, uint64_t b) {
+  const int thread = emulator::current->number % kWarpgroup;
+  const auto make = [=] { return emulator::products<Number, columns>(thread, a, b); };
+  const std::vector<float> made = make();
+  for (int i = 0; i < columns / 2; ++i) d[i] += made[i];
+  emulator::current->new_products.push_back([=] {
+    const std::vector<float> again = make();
+    return std::memcmp(made.data(), again.data(), made.size() * sizeof(float)) == 0;
+  });
+}
+
+}  // namespace torchconv::cuda
