@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "gpu.json")
     parser.add_argument("--seconds", type=float, default=540, help="for all of it. Default: 540")
     parser.add_argument("--dtype", nargs="+", default=DTYPES)
+    parser.add_argument("--no-tf32", action="store_true", help="float32 in float32, on both sides")
     parser.add_argument("--skip", nargs="*", default=[], choices=["build", *STEPS])
     options = parser.parse_args()
     os.chdir(ROOT)
@@ -58,7 +59,8 @@ def main() -> int:
         if name not in options.skip:
             report["steps"][name] = step(name, command(), min(limit_s, left(options) - 30))
             save()
-    for record in measure(report["machine"], options.dtype, lambda: left(options)):
+    found = measure(report["machine"], options.dtype, not options.no_tf32, lambda: left(options))
+    for record in found:
         report["cases"].append(record)
     save()
     return table(report)
@@ -141,7 +143,9 @@ def sanitized() -> int:
     return int(wrong > 0)
 
 
-def measure(machine: dict[str, Any], dtypes: list[str], left_s: Any) -> Iterator[dict[str, Any]]:
+def measure(
+    machine: dict[str, Any], dtypes: list[str], tf32: bool, left_s: Any
+) -> Iterator[dict[str, Any]]:
     """Records, one workload of each regime after the other, until the time is over."""
     sys.path.insert(0, str(ROOT))
     import torch
@@ -158,8 +162,9 @@ def measure(machine: dict[str, Any], dtypes: list[str], left_s: Any) -> Iterator
         torch=torch.__version__,
         cudnn=torch.backends.cudnn.version(),
         kernels=_C.build_info()["cuda"],
-        allow_tf32=torch.backends.cudnn.allow_tf32,
+        allow_tf32=tf32,
     )
+    torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = True
     by_regime: dict[str, list[Any]] = {}
     for workload in load():
