@@ -219,6 +219,12 @@ struct Kernels {
   using OuterOffsets = void (*)(int64_t depth, const T* a, const T* const* b, const int64_t* offset,
                                 Sum<T>* c, int64_t c_row, const Sum<T>* start);
   OuterOffsets outer_offsets[kMaxRows][kMaxVectors];
+  // The same for a B packed [depth][vectors] and an A whose rows lie anywhere, all of a column as far
+  // from where they start: A[k][i] = a[row[i] + offset[k]]. Rows below place_rows[vectors - 1].
+  using OuterPlaces = void (*)(int64_t depth, const T* a, const int64_t* row, const int64_t* offset,
+                               const T* b, Sum<T>* c, int64_t c_row, bool add);
+  int place_rows[kMaxVectors];
+  OuterPlaces outer_places[kMaxRows][kMaxVectors];
   // Puts a packed A into the order in which `outer` reads it, in place.
   void (*arrange)(int64_t depth, int64_t rows, T* a);
 

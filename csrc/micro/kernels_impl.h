@@ -214,6 +214,9 @@ Kernels<T> make_kernels() {
   table.arrange = [](int64_t, int64_t, T*) {};
   fill_outer<T, kRows, Panel::blocks>(table.outer_blocks);
   fill_offsets<T, kRows>(table.outer_offsets);
+  fill_places<T, 1>(&table);
+  fill_places<T, 2>(&table);
+  fill_places<T, 3>(&table);
   table.dots = dots<T>;
   table.slide = slide<T>;
   table.lanes_planes = lanes_planes<T>;

@@ -21,7 +21,7 @@ LineAxes::LineAxes(const Problem& p) {
 }
 
 LinesPlan::LinesPlan(const Problem& p, int64_t lanes_of_one, int64_t real_bytes,
-                     int64_t lines_bytes)
+                     int64_t lines_bytes, bool whole)
     : LineCuts(p), lanes(lanes_of_one) {
   planes = planes_of(p.dtype);
   channels = p.in_channels_per_group();
@@ -32,8 +32,9 @@ LinesPlan::LinesPlan(const Problem& p, int64_t lanes_of_one, int64_t real_bytes,
     columns = round_up(ceil_div(columns, column_blocks), lanes);
     column_blocks = ceil_div(column.output_size, columns);
   }
-  slots = std::min(column.stride, column.kernel_size);
-  slot = columns + (is_dense() ? reach(column) / column.stride : 0);
+  spacing = whole ? 1 : column.stride;
+  slots = std::min(spacing, column.kernel_size);
+  slot = (columns - 1) * column_step() + 1 + (is_dense() ? reach(column) / spacing : 0);
 
   const double line_bytes = double(images) * double(slots) * double(slot) * double(real_bytes);
   const double room = double(lines_bytes) / std::max(line_bytes, 1.0) - double(reach(line));
@@ -65,8 +66,8 @@ Place LineCuts::place(const Problem& p, int64_t number) const {
 
 void LinesPlan::fill_along(int64_t* along) const {
   for (int64_t t = 0; t < column.kernel_size; ++t) {
-    const int64_t at = t * column.dilation, stride = column.stride;
-    along[t] = is_dense() ? at % stride * slot + at / stride : t * slot;
+    const int64_t at = t * column.dilation;
+    along[t] = is_dense() ? at % spacing * slot + at / spacing : t * slot;
   }
 }
 
@@ -88,10 +89,10 @@ void PaddedLines<T>::pack_lines(const Place& place, int64_t offset, int64_t rows
     const int64_t first =
         place.column * x.stride - x.padding + (plan.is_dense() ? s : s * x.dilation);
     for_each_stretch(
-        p.padding_mode, x.input_size, first, x.stride, plan.slot,
+        p.padding_mode, x.input_size, first, plan.spacing, plan.slot,
         [&](int64_t column, int64_t index, int64_t length) {
           const Lines lines{input.at(offset + index * step), rows, apart, length,
-                            length > 1 ? step * x.stride : 1};
+                            length > 1 ? step * plan.spacing : 1};
           kernels<T>().gather(input.store, lines, to + column, plan.line_length());
         },
         [](int64_t, int64_t) {});

@@ -1,7 +1,7 @@
 // Lines of the input that taps slide over: how a forward problem or a weight gradient is cut into
 // places, and the packing of the lines that one sees, padding included, a strided line as `stride`
-// lines of every stride-th element. Every tap is then one offset into them, the same for all outputs
-// of a line.
+// lines of every stride-th element, so that neighbouring outputs meet neighbouring elements, or whole.
+// Every tap is then one offset into them, the same for all outputs of a line.
 #pragma once
 
 #include <algorithm>
@@ -45,6 +45,7 @@ struct LineCuts : LineAxes {
 struct LinesPlan : LineCuts {
   int64_t planes, channels, images;
   int64_t lanes;
+  int64_t spacing;      // of the input, between neighbours in a packed line: the stride, or 1
   int64_t slots, slot;  // lines that a strided line is packed as, and the length of each
   int64_t lines;        // of a band
   // Taps tap_step apart meet lines of the input x_step apart, and so do output lines line_step
@@ -53,10 +54,13 @@ struct LinesPlan : LineCuts {
   int64_t weight_row;  // from a row of taps to the next of its class
 
   // A place keeps about `lines_bytes` of lines, or a few that it does not share with others.
-  LinesPlan(const Problem& p, int64_t lanes_of_one, int64_t real_bytes, int64_t lines_bytes);
+  LinesPlan(const Problem& p, int64_t lanes_of_one, int64_t real_bytes, int64_t lines_bytes,
+            bool whole = false);
 
   // Whether every residue of the stride is a slot; else every tap is one.
-  bool is_dense() const { return slots == column.stride; }
+  bool is_dense() const { return slots == spacing; }
+  // From an output's element in a packed line to the next one's.
+  int64_t column_step() const { return column.stride / spacing; }
   int64_t line_length() const { return slots * slot; }
   int64_t image_elements() const { return lines * line_length(); }
   // A vector that starts with the last of them goes on behind it.
@@ -73,8 +77,8 @@ struct LinesPlan : LineCuts {
 constexpr int64_t kLinesBytes = 32 << 10;  // most of an L1 cache
 
 template <typename T>
-LinesPlan plan_of(const Problem& p, int64_t lines_bytes = kLinesBytes) {
-  return LinesPlan(p, kernels<T>().lanes, sizeof(T), lines_bytes);
+LinesPlan plan_of(const Problem& p, int64_t lines_bytes = kLinesBytes, bool whole = false) {
+  return LinesPlan(p, kernels<T>().lanes, sizeof(T), lines_bytes, whole);
 }
 
 // Adds where an outer tap, by its number, meets the input at an outer position; false where it meets
@@ -82,8 +86,7 @@ LinesPlan plan_of(const Problem& p, int64_t lines_bytes = kLinesBytes) {
 bool add_outer_tap(const Problem& p, const Reals& input, int64_t number, const int64_t* outer,
                    int64_t* offset);
 
-// The lines of the input that a place sees, padding included, a strided line as `stride` lines of
-// every stride-th element: [image][line][slot][column].
+// The lines of the input that a place sees, padding included: [image][line][slot][column].
 template <typename T>
 struct PaddedLines {
   const Problem& p;

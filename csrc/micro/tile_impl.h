@@ -7,6 +7,11 @@
 
 constexpr int kRows = TORCHCONV_VECTOR_BYTES == 64 ? 8 : 4;
 constexpr int kVectors = 3;
+#if defined(__aarch64__)
+constexpr int kRegisters = 32;
+#else
+constexpr int kRegisters = TORCHCONV_VECTOR_BYTES == 64 ? 32 : 16;
+#endif
 
 // What a tile loads and multiplies: `steps` steps of the depth at a time, of which `count` are left.
 template <typename T>
@@ -123,12 +128,48 @@ void offsets_tile(int64_t depth, const T* a, const T* const* b, const int64_t* o
   store_sums<T>(sum, c, c_row, false);
 }
 
+// See Kernels::outer_places.
+template <typename T, int rows, int vectors>
+void places_tile(int64_t depth, const T* a, const int64_t* row, const int64_t* offset, const T* b,
+                 Sum<T>* c, int64_t c_row, bool add) {
+  Vec<T> sum[rows][vectors];
+  const T* from[rows];
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i) {
+    from[i] = a + row[i];
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j) sum[i][j] = Vec<T>{};
+  }
+  for (; depth > 0; --depth, b += vectors * kLanes<T>, ++offset) {
+    Vec<T> column[vectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j) column[j] = load(b + j * kLanes<T>);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < vectors; ++j) sum[i][j] += column[j] * from[i][*offset];
+  }
+  store_sums<T>(sum, c, c_row, add);
+}
+
 template <typename T, int rows>
 void fill_offsets(typename Kernels<T>::OuterOffsets (*tiles)[kMaxVectors]) {
   tiles[rows - 1][0] = offsets_tile<T, rows, 1>;
   tiles[rows - 1][1] = offsets_tile<T, rows, 2>;
   tiles[rows - 1][2] = offsets_tile<T, rows, 3>;
   if constexpr (rows > 1) fill_offsets<T, rows - 1>(tiles);
+}
+
+// So many sums, and a step's operands, fit into the registers; and so many rows' addresses.
+constexpr int place_rows(int vectors) {
+  const int rows = (kRegisters - 1 - vectors) / vectors;
+  return rows < kMaxRows ? rows : kMaxRows;
+}
+template <typename T, int vectors, int rows = place_rows(vectors)>
+void fill_places(Kernels<T>* table) {
+  table->outer_places[rows - 1][vectors - 1] = places_tile<T, rows, vectors>;
+  if constexpr (rows == place_rows(vectors)) table->place_rows[vectors - 1] = rows;
+  if constexpr (rows > 1) fill_places<T, vectors, rows - 1>(table);
 }
 
 template <typename T, int rows>

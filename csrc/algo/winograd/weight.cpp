@@ -19,7 +19,8 @@ constexpr int64_t kLeastTiles = 40;   // of a split: fewer do not pay for the tr
 constexpr int64_t kThreadsMeant = 4;  // by a choice between cuts; these divide most machines'
 constexpr double kProductSeconds = 1 / 6e9;  // of vectors
 constexpr double kTileVector = 11;    // a point's vector, made, in products of vectors; measured
-constexpr double kWeightVector = 14;  // and one of M, transformed and stored
+constexpr double kWeightVector = 22;  // and one of M, transformed and stored
+constexpr double kStrided = 1.45;  // times as long under a stride: 1.2 to 1.6, for three channels 2
 
 struct WeightPlan : Tiling {
   int workers;
@@ -328,7 +329,10 @@ int64_t weight_scratch(const Problem& problem, int threads) {
 
 double weight_cost(const Problem& p) {
   if (p.out_channels * p.in_channels_per_group() == 0) return 0;
-  return WeightPlan(p, 1).work * kProductSeconds;
+  double strided = 1;
+  for (int a = 0; a < p.axes; ++a)
+    if (p.axis[a].stride > 1) strided = kStrided;
+  return WeightPlan(p, 1).work * kProductSeconds * strided;
 }
 
 }  // namespace torchconv::winograd_detail
