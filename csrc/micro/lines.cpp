@@ -39,10 +39,7 @@ LinesPlan::LinesPlan(const Problem& p, int64_t lanes_of_one, int64_t real_bytes,
   const double line_bytes = double(images) * double(slots) * double(slot) * double(real_bytes);
   const double room = double(lines_bytes) / std::max(line_bytes, 1.0) - double(reach(line));
   const double shared = kBandsPerReach * double(reach(line));
-  band = std::clamp<int64_t>(int64_t(std::max(room, shared) / double(line.stride)), 1,
-                             line.output_size);
-  bands = ceil_div(line.output_size, band);
-  lines = (band - 1) * line.stride + reach(line) + 1;
+  set_band(int64_t(std::max(room, shared) / double(line.stride)));
 
   const int64_t common = std::gcd(line.stride, line.dilation);
   tap_step = line.stride / common;
@@ -51,6 +48,12 @@ LinesPlan::LinesPlan(const Problem& p, int64_t lanes_of_one, int64_t real_bytes,
   const bool has_rows = tap_step < line.kernel_size, has_lines = line_step < band;
   x_step = has_rows || has_lines ? line.stride * line_step : 0;
   weight_row = has_rows ? tap_step * column.kernel_size : 0;
+}
+
+void LinesPlan::set_band(int64_t most) {
+  band = std::clamp<int64_t>(most, 1, line.output_size);
+  bands = ceil_div(line.output_size, band);
+  lines = (band - 1) * line.stride + reach(line) + 1;
 }
 
 Place LineCuts::place(const Problem& p, int64_t number) const {

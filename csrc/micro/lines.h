@@ -56,6 +56,7 @@ struct LinesPlan : LineCuts {
   // A place keeps about `lines_bytes` of lines, or a few that it does not share with others.
   LinesPlan(const Problem& p, int64_t lanes_of_one, int64_t real_bytes, int64_t lines_bytes,
             bool whole = false);
+  void set_band(int64_t most);
 
   // Whether every residue of the stride is a slot; else every tap is one.
   bool is_dense() const { return slots == spacing; }

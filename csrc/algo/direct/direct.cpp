@@ -69,7 +69,9 @@ double cycles(const Problem& p, double lanes) {
   const double in = double(p.batch) * double(p.in_channels) * planes;
   const double out = double(p.batch) * double(p.out_channels) * planes;
   // Lines of several channels leave the L1 cache; short taps and weight gradients wait for memory.
-  const double streamed = p.in_channels_per_group() > 1 ? 1.5 : 1;
+  const bool shares =
+      p.in_channels_per_group() > 1 || (is_by_weight(p) && p.out_channels_per_group() > 1);
+  const double streamed = shares ? 1.5 : 1;
   const double waits = p.axes == 1 || is_by_weight(p) ? 4 : 1;
   const double packed = column.stride == 1 ? 0.3 : 1;
   return products * streamed * (1 / reuse + 0.5 / vectors + 0.3) + 150 * (in + out) +

@@ -114,9 +114,10 @@ struct PlacesPlan : LinesPlan {
   ChannelVectors vectors;
   int64_t depth;  // taps of an output channel, planes counted
 
-  explicit PlacesPlan(const Problem& p)
-      : LinesPlan(plan_of<T>(
-            p, kLinesKept, /*whole=*/p.axis[p.axes - 1].stride <= p.axis[p.axes - 1].kernel_size)),
+  explicit PlacesPlan(const Problem& p, int64_t lines_bytes = kLinesKept)
+      : LinesPlan(
+            plan_of<T>(p, lines_bytes,
+                       /*whole=*/p.axis[p.axes - 1].stride <= p.axis[p.axes - 1].kernel_size)),
         vectors(p, lanes, kernels<T>().vectors),
         depth(images * line.kernel_size * column.kernel_size) {}
 
