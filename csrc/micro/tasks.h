@@ -18,6 +18,26 @@ inline int workers_for(const Problem& p, int threads) {
   return p.multiply_adds() < 5e5 ? 1 : threads;
 }
 
+// How many parts more, up to half as many, make whole rounds of parts x others tasks: where rounds are
+// few, a worker with one task more than the rest has them wait.
+inline int64_t parts_to_even(int64_t parts, int64_t others, int workers) {
+  constexpr int64_t kFewRounds = 8;
+  if (parts * others > kFewRounds * workers) return 0;
+  for (int64_t more = 0; more <= (parts + 1) / 2; ++more)
+    if ((parts + more) * others % workers == 0) return more;
+  return 0;
+}
+// The same for blocks of rows and columns: a further block of the ones packs all of the others again.
+inline void even_blocks(int64_t rows, int64_t columns, int64_t others, int workers,
+                        int64_t* row_blocks, int64_t* column_blocks) {
+  const int64_t more_rows = parts_to_even(*row_blocks, others * *column_blocks, workers);
+  const int64_t more_columns = parts_to_even(*column_blocks, others * *row_blocks, workers);
+  if (more_columns == 0 || (more_rows > 0 && more_rows * columns < more_columns * rows))
+    *row_blocks += more_rows;
+  else
+    *column_blocks += more_columns;
+}
+
 // Of input and output, those that a cache near a core does not hold.
 inline double bytes_beyond_cache(const Problem& p) {
   const double elements = double(p.batch) * (double(p.in_channels) * double(p.input_positions()) +

@@ -58,6 +58,7 @@ struct ForwardPlan {
       else
         column_blocks *= 2;
     }
+    even_blocks(rows, positions, p.groups, workers, &row_blocks, &column_blocks);
     cut_columns(kernel.lanes);
     rows_per_block = round_up(ceil_div(rows, row_blocks), kernel.rows);
     row_blocks = ceil_div(rows, rows_per_block);

@@ -58,6 +58,7 @@ struct WeightPlan {
       if (std::max(height, width) < kLeastBlock) break;
       ++(height >= width ? row_blocks : m_blocks);
     }
+    even_blocks(rows, columns, p.groups * splits, workers, &row_blocks, &m_blocks);
     const int64_t unit = std::max(2 * kernel.rows, kernel.lanes);  // of panels and of vectors
     rows_per_block = round_up(ceil_div(rows, row_blocks), unit);
     row_blocks = ceil_div(rows, rows_per_block);

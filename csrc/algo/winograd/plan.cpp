@@ -137,6 +137,7 @@ int64_t Plan::most_tiles() const {
 void Plan::cut_tiles(const Problem& p) {
   tile_blocks = std::max(ceil_div(tile_count, most_tiles()),
                          std::min<int64_t>(workers, ceil_div(tile_count, 2 * rows)));
+  tile_blocks += parts_to_even(tile_blocks, p.groups, workers);
   set_block(round_up(ceil_div(tile_count, tile_blocks), rows));
   tile_blocks = ceil_div(tile_count, tiles_per_block);
 
