@@ -51,10 +51,7 @@ struct ByChannels : LinesEngine<T, ByChannelsPlan<T>> {
   using Base = LinesEngine<T, ByChannelsPlan<T>>;
   using Base::Base, Base::p, Base::operands, Base::plan, Base::weight, Base::output, Base::padded,
       Base::taps_grid;
-  // As many as share their packed weights, where there are enough groups to share out.
-  static int64_t pairs_together(const Problem& p) {
-    return p.groups >= kTasksWanted ? std::max<int64_t>(p.batch, 1) : 1;
-  }
+  static int64_t pairs_together(const Problem& p) { return pairs_of_group(p); }
 
   void pack_group(int64_t g, const Worker& worker) const {
     const ChannelVectors& vectors = plan.vectors;

@@ -1,8 +1,6 @@
 // indirect, by lines: vectors of positions, of a line or of several that are joined,
 //
 //     y[co][o] = sum over k = (ci, t) of w[co][k] * x[offset[k] + o]
-#include <cmath>
-
 #include "algo/indirect/parts.h"
 
 namespace torchconv::indirect_detail {
@@ -72,10 +70,7 @@ struct ByLines : LinesEngine<T, ByLinesPlan<T>> {
   using Base = LinesEngine<T, ByLinesPlan<T>>;
   using Base::Base, Base::p, Base::operands, Base::plan, Base::weight, Base::output, Base::padded,
       Base::taps_grid;
-  // As many as share their packed weights, where there are enough groups to share out.
-  static int64_t pairs_together(const Problem& p) {
-    return p.groups >= kTasksWanted ? std::max<int64_t>(p.batch, 1) : 1;
-  }
+  static int64_t pairs_together(const Problem& p) { return pairs_of_group(p); }
 
   int64_t rows_of(int64_t b) const { return std::min(plan.height, plan.rows - b * plan.height); }
 

@@ -21,7 +21,7 @@ constexpr double kApart = 2e-10;  // seconds, of an element that is written two 
 constexpr double kFar = 1.2e-9;   // of one farther apart
 
 // The way of the fewest seconds that is none's refusal, or null.
-const Way* way_of(const Problem& p) {
+const Way* best_way(const Problem& p) {
   const Way* best = nullptr;
   double best_s = 0;
   for (const Way* way : {&by_lines, &by_channels, &by_weight}) {
@@ -33,10 +33,10 @@ const Way* way_of(const Problem& p) {
   return best;
 }
 
-std::string refuses(const Problem& p) { return way_of(p) ? "" : by_lines.refuses(p); }
+std::string refuses(const Problem& p) { return best_way(p) ? "" : by_lines.refuses(p); }
 
 double cost(const Problem& p) {
-  double sum = way_of(p)->seconds(p);
+  double sum = best_way(p)->seconds(p);
   // Elements of the input that are written apart from each other: those of float32 two apart by
   // masks where there are such, those of 16 bits one by one.
   const int64_t stride = p.axis[p.axes - 1].stride;
@@ -52,11 +52,11 @@ double cost(const Problem& p) {
 }
 
 int64_t scratch_bytes(const Problem& p, int threads) {
-  return way_of(p)->scratch_bytes(p, threads);
+  return best_way(p)->scratch_bytes(p, threads);
 }
 
 void run(const Problem& p, const Operands& operands, const Context& context) {
-  way_of(p)->run(p, operands, context);
+  best_way(p)->run(p, operands, context);
 }
 
 }  // namespace

@@ -18,9 +18,8 @@ constexpr double kPackAgain = 1e-10;  // for another part of the result
 constexpr double kLine = 5e-9;        // of each channel's line
 constexpr double kWeight = 1e-9;      // of an element
 constexpr double kMap = 3e-7;         // of an image of a group
-constexpr double kTurned =
-    3e-9;  // of a vector of channels, to or from memory where they are far apart
-constexpr double kPlaces = 1.15;  // of a product that finds single elements, of others
+constexpr double kTurned = 3e-9;      // of a vector of channels that lie far apart in memory
+constexpr double kPlaces = 1.15;      // times kProduct, where elements are found one by one
 
 struct Way {
   std::string (*refuses)(const Problem& problem);
@@ -61,6 +60,11 @@ constexpr Way way_of() {
             in_compute_type(p.dtype,
                             [&]<typename T>(T) { run_padded<Engine<T>>(p, operands, own); });
           }};
+}
+
+// Pairs that share their packed weights: an image of each, where there are enough groups to share out.
+inline int64_t pairs_of_group(const Problem& p) {
+  return p.groups >= kTasksWanted ? std::max<int64_t>(p.batch, 1) : 1;
 }
 
 // Where each (image, tap) finds what the first output meets. Images that an outer tap does not meet
@@ -108,16 +112,16 @@ struct ChannelVectors {
   int64_t size(int64_t v) const { return std::min(lanes, channels - first(v)); }
 };
 
-// Whole lines, of which single elements are found, positions a stride apart.
+// Lines of which single elements are found, positions a stride apart; unless taps skip some.
+inline bool has_whole_lines(const Axis& x) { return x.stride <= x.kernel_size; }
+
 template <typename T>
 struct PlacesPlan : LinesPlan {
   ChannelVectors vectors;
   int64_t depth;  // taps of an output channel, planes counted
 
-  explicit PlacesPlan(const Problem& p, int64_t lines_bytes = kLinesKept)
-      : LinesPlan(
-            plan_of<T>(p, lines_bytes,
-                       /*whole=*/p.axis[p.axes - 1].stride <= p.axis[p.axes - 1].kernel_size)),
+  explicit PlacesPlan(const Problem& p)
+      : LinesPlan(plan_of<T>(p, kLinesKept, /*whole=*/has_whole_lines(p.axis[p.axes - 1]))),
         vectors(p, lanes, kernels<T>().vectors),
         depth(images * line.kernel_size * column.kernel_size) {}
 
