@@ -30,6 +30,7 @@
 #define __shared__ static  // one block runs at a time
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
+#define __grid_constant__
 
 struct dim3 {
   unsigned x, y, z;

@@ -74,18 +74,35 @@ int64_t scratch_bytes(const Problem& p, int) {
   return parts * weight_elements(p) * sum_bytes;
 }
 
-void run_forward(Problem p, Operands operands, const Context& context) {
-  if (p.batch * p.out_channels * p.output_positions() == 0) return;
-  simplify(&p, &operands);
-  if (forward_planes(p, operands, context) || forward_channels_last(p, operands, context)) return;
-  forward_anyhow(p, operands, context);
+void run_forward(const Forward& forward, const Context& context) {
+  if (forward_planes(&forward, 1, context)) return;
+  if (forward_channels_last(forward.p, forward.operands, context)) return;
+  forward_anyhow(forward.p, forward.operands, context);
+}
+
+// Problems that write different elements share a launch where planes.cu takes them.
+void run_forwards(const Problem& p, const Operands& operands, const Context& context) {
+  const bool apart =
+      p.result == Result::input && p.padding_mode == PaddingMode::zeros && !phases_leave_gaps(p);
+  Forward waiting[kTogether];
+  int count = 0;
+  const auto run_waiting = [&] {
+    if (count < 2 || !forward_planes(waiting, count, context))
+      for (int i = 0; i < count; ++i) run_forward(waiting[i], context);
+    count = 0;
+  };
+  for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {
+    if (forward.batch * forward.out_channels * forward.output_positions() == 0) return;
+    Forward& next = waiting[count++];
+    next.p = forward, next.operands = views;
+    simplify(&next.p, &next.operands);
+    if (count == (apart ? kTogether : 1)) run_waiting();
+  });
+  run_waiting();
 }
 
 void run(const Problem& p, const Operands& operands, const Context& context) {
-  if (p.result != Result::weight)
-    return for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {
-      run_forward(forward, views, context);
-    });
+  if (p.result != Result::weight) return run_forwards(p, operands, context);
   if (weight_elements(p) == 0 || weight_planes(p, operands, context) ||
       weight_channels_last(p, operands, context))
     return;

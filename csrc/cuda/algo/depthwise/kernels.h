@@ -138,10 +138,18 @@ bool aligned(const View& view, int64_t count, const int64_t* strides, int stride
   return true;
 }
 
+// A forward problem on views; an input gradient is made of several.
+struct Forward {
+  Problem p;
+  Operands operands;
+};
+constexpr int kTogether = 4;  // of one launch at most
+
 // Any problem, one thread for an output.
 void forward_anyhow(const Problem& p, const Operands& operands, const Context& context);
-// Lines of the input lie side by side in memory (NCHW).
-bool forward_planes(const Problem& p, const Operands& operands, const Context& context);
+// Lines of the input lie side by side in memory (NCHW). Up to kTogether problems, none of which
+// writes what another does.
+bool forward_planes(const Forward* forwards, int count, const Context& context);
 // Channels lie side by side.
 bool forward_channels_last(const Problem& p, const Operands& operands, const Context& context);
 

@@ -6,21 +6,25 @@
 //
 //     sum[u] += x[row][r * stride + u] * y[r]        for r of a strip, by loads of 16 bytes
 //
-// Last, the threads' sums are added in a fixed order and written as the part's.
+// Last, the threads' sums are added in pairs, in a fixed order, and written as the part's, or as the
+// weight where there is one part.
 //
-// nvcc 13.0, sm_90a: 109 to 124 registers, no spills; two blocks on a multiprocessor.
+// nvcc 13.0, sm_90a: REGS registers, no spills; four blocks on a multiprocessor.
+#include <algorithm>
+
 #include "cuda/algo/depthwise/box.h"
 
 namespace torchconv::cuda::channelwise {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 128;
 constexpr int kTileBytes = 24 << 10;    // of shared memory that a tile grows to
 constexpr int kMostBytes = 96 << 10;    // ... or has at least: the halo of the taps
 constexpr int64_t kMostSteps = 64;      // stride or dilation that a tile may hold the gaps of
 constexpr int64_t kMostSize = 1 << 30;  // of a line
 constexpr int64_t kMostKernel = 1024;
-constexpr int64_t kBlocks = 1056;  // that fill an H100: eight on each multiprocessor
+constexpr int64_t kMostStrips = 512;  // of a line
+constexpr int64_t kBlocks = 1056;     // that fill an H100: eight on each multiprocessor
 
 // Taps that a thread has: all of a line of 3 or 4, or 8.
 TORCHCONV_HOST_DEVICE constexpr int chunk(int taps) { return taps == 0 ? 8 : taps; }
@@ -31,21 +35,29 @@ TORCHCONV_HOST_DEVICE constexpr int window(int taps, int stride) {
 
 struct Tile {
   int images, strips;  // strips of a line
-  Box in, out;         // of each image
-  int chunks;          // of a line of taps
-  int tap_lines;       // of one pair of channels
-  int tap_tiles;       // (line, chunk) that one block has
+  Divisor by_strips, by_height, by_depth;
+  Box in, out;    // of each image
+  int chunks;     // of a line of taps
+  int tap_lines;  // of one pair of channels
+  int tap_tiles;  // (line, chunk) that one block has
   int64_t tap_blocks;
   int64_t blocks_depth, blocks_height, blocks_width, blocks_images;
 
   int64_t tiles() const { return blocks_depth * blocks_height * blocks_width * blocks_images; }
-  TORCHCONV_HOST_DEVICE int64_t input_bytes(int64_t element) const {
-    return round_up(int64_t(images) * in.depth * in.height * in.pitch * element, kVectorBytes);
-  }
-  int64_t bytes(int64_t element) const {
-    return input_bytes(element) + int64_t(images) * out.depth * out.height * out.pitch * element;
-  }
 };
+
+// Where the parts of a block's shared memory begin.
+struct SharedPlaces {
+  int64_t outputs, in_tables, out_tables, bytes;
+};
+TORCHCONV_HOST_DEVICE inline SharedPlaces shared_places(const Tile& tile, int64_t element) {
+  SharedPlaces s;
+  s.outputs = tile.in.bytes(tile.images, element);
+  s.in_tables = s.outputs + tile.out.bytes(tile.images, element);
+  s.out_tables = s.in_tables + Tables::bytes(tile.in, tile.images);
+  s.bytes = s.out_tables + Tables::bytes(tile.out, tile.images);
+  return s;
+}
 
 // Adds the products of a tile under the taps of one thread; o counts the outputs from the tile's
 // first.
@@ -56,23 +68,34 @@ __device__ void add_tile(const Problem& p, const Tile& tile, const T* inputs, co
   using Sum = typename SumOf<T>::Type;
   constexpr int pack = kPack<T>;
   const int strides[2] = {int(p.axis[0].stride), int(p.axis[1].stride)};
-  const int lines = images * tile.out.depth * tile.out.height;
-  for (int strip = slice; strip < lines * tile.strips; strip += slices) {
-    const int line = strip / tile.strips, column = (strip - line * tile.strips) * pack;
-    const int deep = line / tile.out.height, h = line - deep * tile.out.height;
-    const int image = deep / tile.out.depth, d = deep - image * tile.out.depth;
+  const int strips = images * tile.out.depth * tile.out.height * tile.strips;
+#pragma unroll 1
+  for (int strip = slice; strip < strips; strip += slices) {
+    int column = strip;
+    const int line = tile.by_strips.split(&column);
+    column *= pack;
+    int h = line;
+    int d = tile.by_height.split(&h);
+    const int image = tile.by_depth.split(&d);
     if (d >= left[0] || h >= left[1] || column >= left[2]) continue;
     const int row = (image * tile.in.depth + d * strides[0] + tap[0]) * tile.in.height +
                     h * strides[1] + tap[1];
     Sum x[window<T>(taps, stride)], y[pack];
     load_wide(x, inputs + row * tile.in.pitch + column * stride + tap[2]);
     load_wide(y, outputs + line * tile.out.pitch + column);
+    const int count = left[2] - column;  // x goes on behind the last output
+    if (count < pack) {
 #pragma unroll
-    for (int r = 0; r < pack; ++r) {
-      if (r >= left[2] - column) break;  // x goes on there
+      for (int r = 0; r < pack; ++r)
+        if (r < count)
+#pragma unroll
+          for (int u = 0; u < chunk(taps); ++u) sum[u] += x[r * stride + u] * y[r];
+      continue;
+    }
+#pragma unroll
+    for (int r = 0; r < pack; ++r)
 #pragma unroll
       for (int u = 0; u < chunk(taps); ++u) sum[u] += x[r * stride + u] * y[r];
-    }
   }
 }
 
@@ -88,14 +111,17 @@ struct Job {
 };
 
 template <typename T, int taps, int stride>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, 4)
     sum_tiles(Problem p, Operands operands, Tile tile, typename SumOf<T>::Type* sums, int64_t parts,
               int64_t tiles) {
   using Sum = typename SumOf<T>::Type;
   constexpr int kChunk = chunk(taps);
   unsigned char* const shared = dynamic_shared<unsigned char>();
   T* const inputs = reinterpret_cast<T*>(shared);
-  T* const outputs = reinterpret_cast<T*>(shared + tile.input_bytes(sizeof(T)));
+  const SharedPlaces places = shared_places(tile, sizeof(T));
+  T* const outputs = reinterpret_cast<T*>(shared + places.outputs);
+  const Tables in_tables(shared + places.in_tables, tile.in, tile.images);
+  const Tables out_tables(shared + places.out_tables, tile.out, tile.images);
   __shared__ int64_t x_offsets[kMostPlanes], y_offsets[kMostPlanes];
   const int64_t outs = p.out_channels_per_group(), ins = p.in_channels_per_group();
   const Job job(tile, p.groups * outs * ins);
@@ -136,31 +162,48 @@ __global__ void __launch_bounds__(kThreads, 2)
                                co * operands.output.out_channel;
     }
     __syncthreads();
-    fill(tile.in, p.padding_mode, p, &Axis::input_size, operands.input, x_offsets, images, i,
-         inputs);
-    fill(tile.out, PaddingMode::zeros, p, &Axis::output_size, operands.output, y_offsets, images, o,
-         outputs);
+    set_tables(tile.in, p.padding_mode, p, &Axis::input_size, operands.input, x_offsets, images, i,
+               in_tables);
+    set_tables(tile.out, PaddingMode::zeros, p, &Axis::output_size, operands.output, y_offsets,
+               images, o, out_tables);
+    __syncthreads();
+    fill(tile.in, operands.input, images, i[2], p.axis[2].input_size, in_tables, inputs);
+    fill(tile.out, operands.output, images, o[2], p.axis[2].output_size, out_tables, outputs);
     __syncthreads();
     if (works)
       add_tile<T, taps, stride>(p, tile, inputs, outputs, images, left, tap, slice, slices, sum);
   }
 
-  // [slice][tap tile][tap of it], then one thread for a tap.
+  // [slice][tap tile][tap of it]; the later half of the slices is added to the first, and again.
   __syncthreads();
   Sum* const all = reinterpret_cast<Sum*>(shared);
   const int each = tile.tap_tiles * kChunk;
   if (number < tile.tap_tiles)
     for (int u = 0; u < kChunk; ++u) all[slice * each + number * kChunk + u] = sum[u];
+  for (int left = slices; left > 1;) {
+    const int kept = (left + 1) / 2;
+    __syncthreads();
+    for (int at = int(threadIdx.x); at < (left - kept) * each; at += kThreads)
+      all[at] += all[kept * each + at];
+    left = kept;
+  }
   __syncthreads();
   const int64_t width = p.axis[2].kernel_size, all_taps = tile.tap_lines * width;
   for (int at = int(threadIdx.x); at < each; at += kThreads) {
     const int64_t mine = job.tap_block * tile.tap_tiles + at / kChunk;
     const int64_t column = mine % tile.chunks * kChunk + at % kChunk;
     if (mine / tile.chunks >= tile.tap_lines || column >= width) continue;
-    Sum total{};
-    for (int s = 0; s < slices; ++s) total += all[s * each + at];
-    sums[(job.part * p.groups * outs * ins + job.pair) * all_taps + mine / tile.chunks * width +
-         column] = total;
+    const int64_t tap_line = mine / tile.chunks;
+    if (parts > 1) {
+      sums[(job.part * p.groups * outs * ins + job.pair) * all_taps + tap_line * width + column] =
+          all[at];
+      continue;
+    }
+    const View& weight = operands.weight;
+    T* const w = static_cast<T*>(weight.data) + g * weight.group + co * weight.out_channel +
+                 ci * weight.in_channel + tap_line / height * weight.axis[0] +
+                 tap_line % height * weight.axis[1] + column * weight.axis[2];
+    *w = narrow<T>(operands.accumulate ? all[at] + widen<Sum>(*w) : all[at]);
   }
 }
 
@@ -170,6 +213,8 @@ void set_sizes(const Problem& p, int taps, int64_t images, int64_t depth, int64_
   const Axis *d = &p.axis[0], *h = &p.axis[1], *w = &p.axis[2];
   const int pack = kPack<T>, step = chunk(taps);
   tile->images = int(images), tile->strips = int(strips);
+  tile->by_strips = Divisor(int(strips)), tile->by_height = Divisor(int(height));
+  tile->by_depth = Divisor(int(depth));
   tile->out.depth = int(depth), tile->out.height = int(height);
   tile->out.width = tile->out.pitch = int(strips) * pack;
   tile->in.depth = int((depth - 1) * d->stride + (d->kernel_size - 1) * d->dilation + 1);
@@ -185,17 +230,20 @@ void set_sizes(const Problem& p, int taps, int64_t images, int64_t depth, int64_
   tile->blocks_images = ceil_div(p.batch, images);
 }
 
-// Rows first, for the halo's sake, then depths, then images: as long as the tile is small.
+// A line as long as it gets, then rows, for the halo's sake, then depths and images: as long as the
+// tile is small.
 template <typename T>
 bool choose_tile(const Problem& p, int taps, Tile* tile) {
-  const int64_t strips = even(ceil_div(p.axis[2].output_size, kPack<T>), 64);
+  const int64_t line = ceil_div(p.axis[2].output_size, kPack<T>);
+  int64_t strips = even(line, kMostStrips);
   int64_t size[3] = {1, 1, 1};  // images, depths, rows
   const int64_t most[3] = {p.batch < kMostPlanes ? p.batch : kMostPlanes, p.axis[0].output_size,
                            p.axis[1].output_size};
   const auto try_sizes = [&](const int64_t (&s)[3]) {
     set_sizes<T>(p, taps, s[0], s[1], s[2], strips, tile);
-    return tile->bytes(sizeof(T));
+    return shared_places(*tile, sizeof(T)).bytes;
   };
+  while (strips > 16 && try_sizes(size) > kTileBytes) strips = even(line, strips / 2);
   if (try_sizes(size) > kMostBytes) return false;
   for (int a = 2; a >= 0; --a)
     for (bool grows = true; grows && size[a] < most[a];) {
@@ -282,9 +330,8 @@ bool weight_planes(const Problem& given, const Operands& views, const Context& c
     constexpr int kTaps = decltype(taps)::value, kStride = decltype(stride)::value;
     Tile tile;
     if (!choose_tile<T>(p, kTaps, &tile)) return false;
-    set_loads<T>(aligned_lines<T>(operands.input, p.axis[2].input_size), tile.in.width, &tile.in);
-    set_loads<T>(aligned_lines<T>(operands.output, p.axis[2].output_size), tile.out.width,
-                 &tile.out);
+    tile.in.load = widest_load<T>(operands.input, p.axis[2].input_size);
+    tile.out.load = widest_load<T>(operands.output, p.axis[2].output_size);
     const int64_t parts = parts_of(p, tile);
     const int64_t blocks = parts * p.out_channels * p.in_channels_per_group() * tile.tap_blocks;
     if (blocks > kMostBlocks) return false;
@@ -292,11 +339,11 @@ bool weight_planes(const Problem& given, const Operands& views, const Context& c
     how.blocks = dim3(unsigned(blocks));
     how.threads = dim3(kThreads);
     const int64_t sums = int64_t(kThreads) * chunk(kTaps) * sizeof(Sum);
-    how.shared_bytes = tile.bytes(sizeof(T)) > sums ? tile.bytes(sizeof(T)) : sums;
+    how.shared_bytes = std::max(shared_places(tile, sizeof(T)).bytes, sums);
     how.stream = context.stream;
     launch(how, &sum_tiles<T, kTaps, kStride>, p, operands, tile,
            static_cast<Sum*>(context.scratch), parts, tile.tiles());
-    add_parts(given, views, context, parts);
+    if (parts > 1) add_parts(given, views, context, parts);
     return true;
   });
 }
