@@ -90,6 +90,9 @@ PROBLEMS = {
     # Lines and bands: both sides of eight lines and of a thousand columns, more lines than a band
     "lines_minus": "batch=2 channels=3>3 groups=3 input=7x9 kernel=3x3 padding=1x1 bias=1",
     "lines_plus": "channels=4>8 groups=4 input=9x33 kernel=3x3 padding=1x1",
+    "depthwise_1d_long": "channels=2>2 groups=2 input=4100 kernel=4 padding=3 output=4100",
+    "depthwise_phases": "batch=2 channels=3>3 groups=3 input=20x24 kernel=3x3 stride=2x2 "
+    "padding=1x1",
     "long_line": "channels=2>2 groups=2 input=2x1100 kernel=2x3 stride=1x2 padding=1x1",
     "columns_in_blocks": "channels=2>2 groups=2 input=1300 kernel=4 padding=3 output=1300",
     "many_bands": "channels=2>4 groups=2 input=400x150 kernel=3x2 padding=1x0",

@@ -184,6 +184,9 @@ FAULTS = {
     "any_part": (f"{DEPTHWISE}/anyhow.cu", "part_begin(positions, parts, part + 1)", "1"),
     "planes_halo": (f"{DEPTHWISE}/planes.cu", "x[r * stride + u]", "x[r]"),
     "planes_tap": (f"{DEPTHWISE}/planes_weight.cu", "x[r * stride + u]", "x[r]"),
+    "planes_pairs": (f"{DEPTHWISE}/planes_weight.cu", "at < (left - kept) * each", "at < each"),
+    "planes_phase": (f"{DEPTHWISE}/planes.cu", "block -= jobs.job[number].blocks", "block = 0"),
+    "box_edge": (f"{DEPTHWISE}/box.h", "column += end - begin;", "column = end;"),
     "last_bias": (f"{DEPTHWISE}/last.cu", "line.sum[q][j] + bias[j]", "line.sum[q][j] - bias[j]"),
     "last_slice": (f"{DEPTHWISE}/last_weight.cu", "s < tile.slices", "s < 1"),
     "copies_not_awaited": (

@@ -83,19 +83,19 @@ __device__ void add_tile(const Problem& p, const Tile& tile, const T* inputs, co
     Sum x[window<T>(taps, stride)], y[pack];
     load_wide(x, inputs + row * tile.in.pitch + column * stride + tap[2]);
     load_wide(y, outputs + line * tile.out.pitch + column);
-    const int count = left[2] - column;  // x goes on behind the last output
-    if (count < pack) {
-#pragma unroll
-      for (int r = 0; r < pack; ++r)
-        if (r < count)
-#pragma unroll
-          for (int u = 0; u < chunk(taps); ++u) sum[u] += x[r * stride + u] * y[r];
-      continue;
-    }
-#pragma unroll
-    for (int r = 0; r < pack; ++r)
+    const auto add = [&](int r) {
 #pragma unroll
       for (int u = 0; u < chunk(taps); ++u) sum[u] += x[r * stride + u] * y[r];
+    };
+    const int count = left[2] - column;  // x goes on behind the last output
+    if (count >= pack) {
+#pragma unroll
+      for (int r = 0; r < pack; ++r) add(r);
+    } else {
+#pragma unroll
+      for (int r = 0; r < pack; ++r)
+        if (r < count) add(r);
+    }
   }
 }
 
