@@ -374,6 +374,27 @@ PROBLEMS = {
     # By weight, X as it was gathered: more rows than are packed at a time
     "pieces_of_rows": "channels=1>330 input=33x32 kernel=3x3 padding=1x1",
     "pieces_of_more_rows": "channels=1>500 input=33x32 kernel=3x3 padding=1x1",  # AVX-512
+    # Windows in lines of channels: inside a line, at each edge, at both, beyond; vectors of 4
+    # channels, 1 to 18 of them; rows of 3, 5 and 7 taps and what is left of 7; strides; folds
+    "windows_3x7": "batch=2 channels=12>12 groups=12 input=3x31 kernel=3x7 padding=1x3 bias=1 "
+    "channels_last=1",
+    "windows_5x5": "channels=8>8 groups=8 input=9x37 kernel=5x5 padding=2x2 bias=1 channels_last=1",
+    "windows_stride_2": "batch=2 channels=20>20 groups=20 input=13x35 kernel=3x3 stride=2x2 "
+    "padding=1x1 channels_last=1",
+    "windows_5_stride_2": "channels=44>44 groups=44 input=7x27 kernel=3x5 stride=1x2 padding=1x2 "
+    "channels_last=1",
+    "windows_reflect": "channels=8>8 groups=8 input=11x40 kernel=5x7 stride=1x2 padding=2x3 "
+    "padding_mode=reflect channels_last=1",
+    "windows_circular": "channels=4>4 groups=4 input=5x33 kernel=3x9 padding=1x4 "
+    "padding_mode=circular flip=1 channels_last=1",
+    "windows_crop": "channels=8>8 groups=8 input=12x30 kernel=3x3 padding=-2x-5 output=7x20 "
+    "channels_last=1",
+    "windows_far": "channels=4>4 groups=4 input=3x5 kernel=3x3 padding=12x11 output=25x25 bias=1 "
+    "channels_last=1",
+    "windows_volume": "channels=8>8 groups=8 input=5x6x9 kernel=3x2x5 stride=2x1x2 padding=1x0x2 "
+    "channels_last=1",
+    "windows_1d": "batch=3 channels=60>60 groups=60 input=45 kernel=8 padding=7 output=45 "
+    "channels_last=1",
 }
 
 RESULTS = ("output", "input", "weight")

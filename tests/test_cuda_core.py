@@ -187,8 +187,11 @@ FAULTS = {
     "planes_pairs": (f"{DEPTHWISE}/planes_weight.cu", "at < (left - kept) * each", "at < each"),
     "planes_phase": (f"{DEPTHWISE}/planes.cu", "block -= jobs.job[number].blocks", "block = 0"),
     "box_edge": (f"{DEPTHWISE}/box.h", "column += end - begin;", "column = end;"),
-    "last_bias": (f"{DEPTHWISE}/last.cu", "line.sum[q][j] + bias[j]", "line.sum[q][j] - bias[j]"),
-    "last_slice": (f"{DEPTHWISE}/last_weight.cu", "s < tile.slices", "s < 1"),
+    "any_slots": (f"{DEPTHWISE}/anyhow.cu", "slot < half", "slot < half / 2"),
+    "last_bias": (f"{DEPTHWISE}/last.cu", "sum[q][j] + start[j]", "sum[q][j] - start[j]"),
+    "last_taps": (f"{DEPTHWISE}/last.cu", "(line * width + u)", "(line * width)"),
+    "last_window": (f"{DEPTHWISE}/last.h", "first + count > size", "first > size"),
+    "last_slice": (f"{DEPTHWISE}/last_weight.cu", "(slices - kept) * each", "each / 2"),
     "copies_not_awaited": (
         f"{GEMM}/kernel.h",
         "wait_copies<kAhead - 1>();",
@@ -244,7 +247,7 @@ def test_a_planted_fault_turns_the_driver_red(host, kernels, fault, tmp_path):
 
 def test_large_tiles_and_splits(host, kernels, tmp_path):
     """What takes a large problem, made to happen on small ones: gemm's other tile, most splits,
-    and direct's chunks of few channels."""
+    direct's chunks of few channels, and depthwise's blocks that go on, with few lines of taps."""
     plan = f"{GEMM}/plan.h"
     changes = [
         (plan, "kEnoughLargeTiles = 128;", "kEnoughLargeTiles = 0;"),
@@ -253,9 +256,11 @@ def test_large_tiles_and_splits(host, kernels, tmp_path):
         (f"{DIRECT}/plan.h", "kLeastSteps = 6;", "kLeastSteps = 1;"),
         (f"{DIRECT}/plan.h", "kGoodShared = 110 << 10;", "kGoodShared = 1 << 10;"),
         (f"{DIRECT}/plan.h", "kStepBytes = 24 << 10;", "kStepBytes = 2 << 10;"),
+        (f"{DEPTHWISE}/last.h", "kBlocks = 528;", "kBlocks = 2;"),
+        (f"{DEPTHWISE}/last.cu", "kTapBytes = 32 << 10;", "kTapBytes = 2 << 10;"),
     ]
     names = ("grouped", "reflect", "stride_2", "wide_blocks", "deep", "last_dense")
-    names += tuple(name for name in PROBLEMS if name.startswith("chunks_"))
+    names += tuple(name for name in PROBLEMS if name.startswith(("chunks_", "windows_")))
     problems = lines(("float32", "bfloat16", "float16"), names, 2e6)
     problems += [f"{text} tf32=1" for text in lines(("float32",), names, 2e6)]
     status, output = drive(changed(host, kernels, changes, tmp_path), problems)

@@ -8,7 +8,8 @@ namespace torchconv {
 
 // The index of [0, size) that i stands for, or -1 where it stands for none. check() has made sure
 // that one step reaches.
-TORCHCONV_HOST_DEVICE inline int64_t fold(PaddingMode mode, int64_t i, int64_t size) {
+template <typename Index>
+TORCHCONV_HOST_DEVICE inline Index fold(PaddingMode mode, Index i, Index size) {
   if (i >= 0 && i < size) return i;
   switch (mode) {
     case PaddingMode::zeros: return -1;

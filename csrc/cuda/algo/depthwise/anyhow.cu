@@ -10,6 +10,7 @@ namespace torchconv::cuda::channelwise {
 namespace {
 
 constexpr int kThreads = 128;
+constexpr int kMostSlots = 16;  // leaves a block 8 elements: 32 bytes of float, what memory moves
 
 // Channels of one position side by side, or positions of one channel: as they lie in memory, so that
 // a warp's accesses fall together.
@@ -136,23 +137,39 @@ __global__ void __launch_bounds__(kThreads, 4)
   }
 }
 
+// Of `slots` threads for an element each adds every slots-th part, and a tree the sums of these.
+// Elements side by side fall to threads side by side.
 template <typename T>
 __global__ void __launch_bounds__(kThreads, 4)
     sum_parts(Problem p, Operands operands, const typename SumOf<T>::Type* sums, int64_t elements,
-              int64_t parts) {
+              int64_t parts, int slots) {
   using Sum = typename SumOf<T>::Type;
+  Sum* const shared = dynamic_shared<Sum>();
   const View& weight = operands.weight;
-  const int64_t step = int64_t(gridDim.x) * kThreads;
-  for (int64_t element = int64_t(blockIdx.x) * kThreads + threadIdx.x; element < elements;
-       element += step) {
+  const int across = kThreads / slots, slot = int(threadIdx.x) / across;
+  wait_for_kernel();
+  for (int64_t first = int64_t(blockIdx.x) * across; first < elements;
+       first += int64_t(gridDim.x) * across) {
+    const int64_t element = first + int(threadIdx.x) % across;
     Sum sum{};
-    for (int64_t part = 0; part < parts; ++part) sum += sums[part * elements + element];
-    const Tap tap(p, element);
-    int64_t at = tap.g * weight.group + tap.co * weight.out_channel + tap.ci * weight.in_channel;
-    for (int a = 0; a < p.axes; ++a) at += tap.t[a] * weight.axis[a];
-    T* const w = static_cast<T*>(weight.data) + at;
-    if (operands.accumulate) sum += widen<Sum>(*w);
-    *w = narrow<T>(sum);
+    if (element < elements)
+#pragma unroll 8
+      for (int64_t part = slot; part < parts; part += slots) sum += sums[part * elements + element];
+    shared[threadIdx.x] = sum;
+    for (int half = slots / 2; half > 0; half /= 2) {
+      __syncthreads();
+      if (slot < half) shared[threadIdx.x] += shared[threadIdx.x + half * across];
+    }
+    if (slot == 0 && element < elements) {
+      sum = shared[threadIdx.x];
+      const Tap tap(p, element);
+      int64_t at = tap.g * weight.group + tap.co * weight.out_channel + tap.ci * weight.in_channel;
+      for (int a = 0; a < p.axes; ++a) at += tap.t[a] * weight.axis[a];
+      T* const w = static_cast<T*>(weight.data) + at;
+      if (operands.accumulate) sum += widen<Sum>(*w);
+      *w = narrow<T>(sum);
+    }
+    __syncthreads();
   }
 }
 
@@ -210,10 +227,16 @@ void weight_anyhow(const Problem& p, const Operands& operands, const Context& co
 
 void add_parts(const Problem& p, const Operands& operands, const Context& context, int64_t parts) {
   const int64_t elements = weight_elements(p);
+  int slots = 1;
+  while (slots < kMostSlots && 2 * slots <= parts) slots *= 2;
   for_float(p.dtype, [&](auto typed) {
     using T = decltype(typed);
-    launch(one_thread_each(elements, context), &sum_parts<T>, p, operands,
-           static_cast<const typename SumOf<T>::Type*>(context.scratch), elements, parts);
+    using Sum = typename SumOf<T>::Type;
+    Launch how = one_thread_each(elements * slots, context);
+    how.shared_bytes = kThreads * sizeof(Sum);
+    how.early = p.capability >= 90;
+    launch(how, &sum_parts<T>, p, operands, static_cast<const Sum*>(context.scratch), elements,
+           parts, slots);
   });
 }
 

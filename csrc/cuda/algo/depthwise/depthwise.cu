@@ -5,10 +5,10 @@
 // Forward, the first way that takes the problem:
 //   planes.cu          lines of the input side by side in memory: a tile of outputs of one channel
 //                      a block, its inputs once through shared memory
-//   channels_last.cu   channels side by side: each thread a vector of channels, loads of 16 bytes
+//   last.cu            channels side by side: each thread a vector of channels
 //   anyhow.cu          everything else, one thread for an output
 // By input: the forward problems that make it up (core/relabel.h). By weight: natively, each block
-// sums a fixed part of the positions and a second kernel adds the parts in their order: no atomics,
+// sums a fixed part of the positions and a second kernel adds the parts in a fixed order: no atomics,
 // the same bits on every device.
 //
 // float32 is summed in float32. Run by the emulator on the tests' problems and compiled by nvcc for
@@ -41,7 +41,7 @@ bool is_tiled(const Problem& p) {
   if (is_complex(p.dtype) || p.axes > 3 || w.dilation != 1) return false;
   if (w.stride > (p.result == Result::input ? w.kernel_size : 2)) return false;
   if (!p.channels_last) return p.axes < 2 || p.axis[p.axes - 2].dilation == 1;
-  const int64_t vector = kVectorBytes / element_bytes(p.dtype);
+  const int64_t vector = p.dtype == DType::float64 ? 2 : 4;
   return p.in_channels == p.groups && p.out_channels == p.groups && p.groups % vector == 0;
 }
 

@@ -3,7 +3,7 @@
 // Each way is given a problem, says whether it takes it, and puts its kernels on the stream. The
 // forward ways know the forward problem on views alone (an input gradient is made of them, see
 // core/relabel.h); the weight ways leave one sum for each part of the positions and each element of
-// the weight, [part][element], which add_parts() adds up in the order of the parts.
+// the weight, [part][element], which add_parts() adds up in a fixed order.
 #pragma once
 
 #include <cstdint>
@@ -99,8 +99,9 @@ TORCHCONV_HOST_DEVICE inline int64_t split_off(int64_t* a, int64_t b) {
 }
 
 // As core/fold.h, and -1 also for what lies beyond one step: the margin of a tile reaches there.
-TORCHCONV_HOST_DEVICE inline int64_t fold_inside(PaddingMode mode, int64_t i, int64_t size) {
-  const int64_t folded = fold(mode, i, size);
+template <typename Index>
+TORCHCONV_HOST_DEVICE inline Index fold_inside(PaddingMode mode, Index i, Index size) {
+  const Index folded = fold(mode, i, size);
   return folded < size ? folded : -1;
 }
 
