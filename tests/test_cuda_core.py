@@ -148,6 +148,7 @@ def test_every_problem(program):
     status, output = drive(program, problems)
     assert_all_ran(output, problems)
     assert output.count("ok   direct ") > 300  # of two dtypes' outputs and input gradients
+    assert len(re.findall("ok   direct .* weight bfloat16", output)) > 100
     assert status == 0
 
 
@@ -212,7 +213,38 @@ FAULTS = {
         "if (++fill_slot == f.slots) fill_slot = 0;",
         "",
     ),
+    "direct_weight_line_tail": (
+        f"{DIRECT}/weight_load.h",
+        "(left < kGroup ? left : kGroup) : 0",
+        "(left < 0 ? left : kGroup) : 0",
+    ),
+    "direct_weight_copies_not_awaited": (
+        f"{DIRECT}/weight.h",
+        "wait_copies<1>();",
+        "wait_copies<2>();",
+    ),
+    "direct_weight_split_lost": (f"{DIRECT}/weight.h", "first + j < w.splits", "first + j < 1"),
+    "direct_weight_set": (f"{DIRECT}/weight.h", "? task.first_shift + s : 0", "? s : 0"),
 }
+
+
+# direct makes a weight gradient that is NaN again from its definition, which would hide what is
+# read too early: the emulator fills that with NaNs.
+NO_SECOND_SUM = (
+    f"{DIRECT}/weight.h",
+    "if (sum != sum) sum = from_definition<T>(w, e);",
+    "(void)e;",
+)
+# Weight gradients of several tiles, in the shapes of direct that the table is too small for: two
+# tiles of rows, lines in copies of four bytes, two warpgroups with rows of their own, three sets of
+# shifts, and pieces that are copied whole.
+WEIGHTS = (
+    "batch=3 channels=40>72 input=18x28 kernel=3x3 padding=1x1",
+    "batch=3 channels=130>140 input=11x14 kernel=1x1",
+    "batch=2 channels=130>70 input=500 kernel=3 padding=1",
+    "batch=2 channels=30>70 input=6x10x12 kernel=3x3x3 padding=1x1x1",
+    "batch=2 channels=72>136 input=18x24 kernel=3x3 stride=2x1 padding=1x1 channels_last=1",
+)
 
 
 def concerns(file: str, kernel: Path) -> bool:
@@ -240,14 +272,19 @@ def changed(
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_turns_the_driver_red(host, kernels, fault, tmp_path):
-    program = changed(host, kernels, [FAULTS[fault]], tmp_path)
-    status, output = drive(program, lines(("float32",)), stop=True)
+    of_weight = fault.startswith("direct_weight")
+    changes = [FAULTS[fault], *([NO_SECOND_SUM] if of_weight else [])]
+    program = changed(host, kernels, changes, tmp_path)
+    problems = lines(("bfloat16",) if of_weight else ("float32",))
+    status, output = drive(program, problems, stop=True)
     assert status in (1, 3) and "FAIL" in output, output[-2000:]
 
 
 def test_large_tiles_and_splits(host, kernels, tmp_path):
     """What takes a large problem, made to happen on small ones: gemm's other tile, most splits,
-    direct's chunks of few channels, and depthwise's blocks that go on, with few lines of taps."""
+    direct's chunks of few channels, its weight gradient in its larger shapes, several tiles to a
+    split and several tiles of rows and columns, and depthwise's blocks that go on, with few lines
+    of taps."""
     plan = f"{GEMM}/plan.h"
     changes = [
         (plan, "kEnoughLargeTiles = 128;", "kEnoughLargeTiles = 0;"),
@@ -258,13 +295,27 @@ def test_large_tiles_and_splits(host, kernels, tmp_path):
         (f"{DIRECT}/plan.h", "kStepBytes = 24 << 10;", "kStepBytes = 2 << 10;"),
         (f"{DEPTHWISE}/last.h", "kBlocks = 528;", "kBlocks = 2;"),
         (f"{DEPTHWISE}/last.cu", "kTapBytes = 32 << 10;", "kTapBytes = 2 << 10;"),
+        NO_SECOND_SUM,
+        (f"{DIRECT}/weight_plan.h", "kMultiprocessors = 132;", "kMultiprocessors = 2;"),
+        (f"{DIRECT}/weight_plan.h", "kLeastTiles = 2;", "kLeastTiles = 1;"),
     ]
     names = ("grouped", "reflect", "stride_2", "wide_blocks", "deep", "last_dense")
     names += tuple(name for name in PROBLEMS if name.startswith(("chunks_", "windows_")))
     problems = lines(("float32", "bfloat16", "float16"), names, 2e6)
     problems += [f"{text} tf32=1" for text in lines(("float32",), names, 2e6)]
+    problems += [f"weight bfloat16 {text} device=cuda {HOPPER}" for text in WEIGHTS]
     status, output = drive(changed(host, kernels, changes, tmp_path), problems)
     assert_all_ran(output, problems)
+    for text in WEIGHTS:
+        assert re.search(f"ok   direct .* weight bfloat16 {text.split(' input')[0]} ", output), text
+    assert status == 0
+
+
+def test_weight_gradients_are_not_made_again(host, kernels, tmp_path):
+    problems = [text for text in lines(("bfloat16",)) if text.startswith("weight ")]
+    status, output = drive(changed(host, kernels, [NO_SECOND_SUM], tmp_path), problems)
+    assert_all_ran(output, problems)
+    assert output.count("ok   direct ") > 100
     assert status == 0
 
 
@@ -310,6 +361,10 @@ HOPPERS = {
     "direct": (
         "HGMMA.64x128x16.F32.BF16", "HGMMA.64x128x16.F32 ", "HGMMA.64x128x8.F32.TF32",
         "HGMMA.64x16x16.F32.BF16", "UBLKCP", "LDGSTS.E.BYPASS.128",
+    ),
+    "weight": (
+        "HGMMA.64x128x16.F32.BF16", "HGMMA.64x64x16.F32 ", "HGMMA.64x16x16.F32.BF16", ".tnspB",
+        "LDSM.16.MT88.4", "LDSM.16.M88.4", "LDGSTS.E.BYPASS.128", "LDGSTS.E.64",
     ),
 }  # fmt: skip
 

@@ -13,14 +13,16 @@
 
 namespace torchconv::emulator {
 
-template <typename Number>
+// Of line (row or column) and depth; across: pieces have neighbouring lines, not depths.
+template <typename Number, bool across = false>
 float number_of(uint64_t operand, int line, int depth) {
   constexpr int kBytes = sizeof(cuda::Stored<Number>), kEach = 16 / kBytes;
   const int64_t first = int64_t(operand & 0x3fff) * 16;
   const int64_t to_depth = int64_t(operand >> 16 & 0x3fff) * 16;
   const int64_t to_lines = int64_t(operand >> 32 & 0x3fff) * 16;
-  const int64_t at = first + depth / kEach * to_depth + line / 8 * to_lines + line % 8 * 16 +
-                     depth % kEach * kBytes;
+  const int piece = across ? depth % 8 : line % 8, in_piece = across ? line % 8 : depth % kEach;
+  const int64_t at = first + depth / (across ? 8 : kEach) * to_depth + line / 8 * to_lines +
+                     piece * 16 + in_piece * kBytes;
   if (at < 0 || at + kBytes > shared_size) fail("a product reads outside dynamic_shared");
   cuda::Stored<Number> number;
   std::memcpy(&number, shared + at, kBytes);
@@ -42,6 +44,41 @@ std::vector<float> products(int thread, uint64_t a, uint64_t b) {
       for (int k = 0; k < kDepth; ++k) {
         const float column = number_of<Number>(b, 8 * j + 2 * (lane % 4) + i, k);
         for (int h = 0; h < 2; ++h) d[4 * j + 2 * h + i] += rows[h][k] * column;
+      }
+  return d;
+}
+
+// Two rows of A, of a group of lanes, that its four lanes hold together.
+struct Rows {
+  float number[2][16];
+};
+template <typename Number>
+Rows held_rows(const uint32_t (&a)[4]) {
+  struct In {
+    uint32_t a[4];
+  };
+  struct Combine {
+    void operator()(const In* const* in, Rows* const* out) const {
+      for (int lane = 0; lane < kLanes; ++lane)
+        for (int h = 0; h < 2; ++h)
+          for (int k = 0; k < 16; ++k)
+            out[lane]->number[h][k] =
+                float(half_of<Number>(in[lane / 4 * 4 + k % 8 / 2]->a[h + k / 8 * 2], k % 2));
+    }
+  };
+  In in;
+  std::memcpy(in.a, a, sizeof a);
+  return in_warp<In, Rows>(0xffffffff, in, Combine());
+}
+
+template <typename Number, int columns, bool across>
+std::vector<float> held_products(int lane, const Rows& rows, uint64_t b) {
+  std::vector<float> d(columns / 2);
+  for (int j = 0; j < columns / 8; ++j)
+    for (int i = 0; i < 2; ++i)
+      for (int k = 0; k < 16; ++k) {
+        const float column = number_of<Number, across>(b, 8 * j + 2 * (lane % 4) + i, k);
+        for (int h = 0; h < 2; ++h) d[4 * j + 2 * h + i] += rows.number[h][k] * column;
       }
   return d;
 }
@@ -116,16 +153,30 @@ void wait_products() {
   }
 }
 
-template <typename Number, int columns>
-void multiply_pieces(float (&d)[columns / 2], uint64_t a, uint64_t b) {
-  const int thread = emulator::current->number % kWarpgroup;
-  const auto make = [=] { return emulator::products<Number, columns>(thread, a, b); };
+// D += what make() says now, and is to say until the products are done.
+template <int columns, typename Make>
+void add_products(float (&d)[columns / 2], const Make& make) {
   const std::vector<float> made = make();
   for (int i = 0; i < columns / 2; ++i) d[i] += made[i];
   emulator::current->new_products.push_back([=] {
     const std::vector<float> again = make();
     return std::memcmp(made.data(), again.data(), made.size() * sizeof(float)) == 0;
   });
+}
+
+template <typename Number, int columns>
+void multiply_pieces(float (&d)[columns / 2], uint64_t a, uint64_t b) {
+  const int thread = emulator::current->number % kWarpgroup;
+  add_products<columns>(d, [=] { return emulator::products<Number, columns>(thread, a, b); });
+}
+
+// Registers of A that are written too early are not noticed here.
+template <typename Number, int columns, bool across>
+void multiply_held(float (&d)[columns / 2], const uint32_t (&a)[4], uint64_t b) {
+  const emulator::Rows rows = emulator::held_rows<Number>(a);
+  const int lane = emulator::lane();
+  add_products<columns>(
+      d, [=] { return emulator::held_products<Number, columns, across>(lane, rows, b); });
 }
 
 }  // namespace torchconv::cuda

@@ -11,6 +11,13 @@
 //   All 128 threads call together; with lane = thread % 32, thread t has
 //     d[4 j + 2 h + i] = D[16 (t / 32) + lane / 4 + 8 h][8 j + 2 (lane % 4) + i]
 //
+// multiply_held<Number, columns, across>   the same of 16 numbers of 16 bits, with A in registers
+//   as mma_16x8x16 of warp.h has it, of rows 16 (t / 32) and on; they are not to be touched
+//   either, until the products are done. B may lie across: a piece has one number of the depth of
+//   eight columns, and a block of 128 bytes has eight neighbours of the depth. Then it is `depth`
+//   bytes to the block of the next eight of the depth, and `lines` to the next eight columns (the
+//   same, "MN-major").
+//
 // A Barrier counts the bytes of copies that lie together in both memories, of any length in pieces:
 // expect_copies() by one thread, with all their bytes, then start_copy() for each; whoever reads waits
 // with wait_copies_of(barrier, 0), the next time with 1, and so on in turn.
@@ -92,70 +99,94 @@ __device__ __forceinline__ void start_copy(Barrier* barrier, void* shared, const
       "l"(global), "r"(uint32_t(bytes)), "r"(shared_address(barrier)) : "memory");
 }
 __device__ __forceinline__ void wait_copies_of(Barrier* barrier, int parity) {
-  TORCHCONV_WGMMA(
-      "{ .reg .pred done;\n"
-      "again%=: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again%=; }" ::"r"(shared_address(barrier)),
-      "r"(parity) : "memory");
+  TORCHCONV_WGMMA("{ .reg .pred done;\n"
+                  "again%=: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+                  "@!done bra again%=; }" ::"r"(shared_address(barrier)),
+                  "r"(parity) : "memory");
 }
+
+// The registers of D as wgmma names them, and as the compiler is to know them.
+#define TORCHCONV_R8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define TORCHCONV_R16 TORCHCONV_R8 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define TORCHCONV_R32 \
+  TORCHCONV_R16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define TORCHCONV_R64                                                                       \
+  TORCHCONV_R32                                                                             \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, " \
+  "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define TORCHCONV_D8(i)                                                                       \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
+      "+f"(d[i + 6]), "+f"(d[i + 7])
+#define TORCHCONV_D16(i) TORCHCONV_D8(i), TORCHCONV_D8(i + 8)
+#define TORCHCONV_D32(i) TORCHCONV_D16(i), TORCHCONV_D16(i + 16)
+#define TORCHCONV_D64(i) TORCHCONV_D32(i), TORCHCONV_D32(i + 32)
 
 template <typename Number, int columns>
 __device__ __forceinline__ void multiply_pieces(float (&d)[columns / 2], uint64_t a, uint64_t b) {
   static_assert(columns == 16 || columns == 32 || columns == 64 || columns == 128, "columns");
-  constexpr bool is_tf32 = sizeof(Stored<Number>) == 4;
-#define TORCHCONV_TYPED(columns, registers, a, b, ...)                                         \
-  if constexpr (is_tf32)                                                                       \
-    TORCHCONV_WGMMA("wgmma.mma_async.sync.aligned.m64n" columns "k8.f32.tf32.tf32 " registers  \
-                    ", " a ", " b ", 1, 1, 1;" __VA_ARGS__);                                   \
-  else if constexpr (std::is_same_v<Number, Float16>)                                          \
-    TORCHCONV_WGMMA("wgmma.mma_async.sync.aligned.m64n" columns "k16.f32.f16.f16 " registers   \
-                    ", " a ", " b ", 1, 1, 1, 0, 0;" __VA_ARGS__);                             \
-  else                                                                                         \
-    TORCHCONV_WGMMA("wgmma.mma_async.sync.aligned.m64n" columns "k16.f32.bf16.bf16 " registers \
-                    ", " a ", " b ", 1, 1, 1, 0, 0;" __VA_ARGS__)
+#define TORCHCONV_SHARED(columns, type, registers, a_b, ...)                      \
+  TORCHCONV_WGMMA("wgmma.mma_async.sync.aligned.m64n" columns type " {" registers \
+                  "}, " a_b:__VA_ARGS__ : "l"(a),                                 \
+                  "l"(b))
+#define TORCHCONV_TYPED(columns, registers, a_b, ...)                                             \
+  if constexpr (sizeof(Stored<Number>) == 4)                                                      \
+    TORCHCONV_SHARED(columns, "k8.f32.tf32.tf32", registers, a_b ", 1, 1, 1;", __VA_ARGS__);      \
+  else if constexpr (std::is_same_v<Number, Float16>)                                             \
+    TORCHCONV_SHARED(columns, "k16.f32.f16.f16", registers, a_b ", 1, 1, 1, 0, 0;", __VA_ARGS__); \
+  else                                                                                            \
+    TORCHCONV_SHARED(columns, "k16.f32.bf16.bf16", registers, a_b ", 1, 1, 1, 0, 0;", __VA_ARGS__)
   if constexpr (columns == 16) {
-    TORCHCONV_TYPED("16", "{%0, %1, %2, %3, %4, %5, %6, %7}", "%8", "%9", : "+f"(d[0]), "+f"(d[1]),
-                    "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]) : "l"(a),
-                    "l"(b));
+    TORCHCONV_TYPED("16", TORCHCONV_R8, "%8, %9", TORCHCONV_D8(0));
   } else if constexpr (columns == 32) {
-    TORCHCONV_TYPED("32", "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}",
-                    "%16", "%17", : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]),
-                    "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]),
-                    "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]) : "l"(a),
-                    "l"(b));
+    TORCHCONV_TYPED("32", TORCHCONV_R16, "%16, %17", TORCHCONV_D16(0));
   } else if constexpr (columns == 64) {
-    TORCHCONV_TYPED("64",
-                    "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, "
-                    "%17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}",
-                    "%32", "%33", : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]),
-                    "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]),
-                    "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]),
-                    "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
-                    "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]),
-                    "+f"(d[29]), "+f"(d[30]), "+f"(d[31]) : "l"(a), "l"(b));
-  } else if constexpr (columns == 128) {
-    TORCHCONV_TYPED(
-        "128",
-        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, "
-        "%17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, "
-        "%47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, "
-        "%62, %63}",
-        "%64", "%65", : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
-        "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]),
-        "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]),
-        "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]),
-        "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]),
-        "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]),
-        "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
-        "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]),
-        "+f"(d[55]), "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]),
-        "+f"(d[62]), "+f"(d[63]) : "l"(a), "l"(b));
+    TORCHCONV_TYPED("64", TORCHCONV_R32, "%32, %33", TORCHCONV_D32(0));
+  } else {
+    TORCHCONV_TYPED("128", TORCHCONV_R64, "%64, %65", TORCHCONV_D64(0));
   }
 #undef TORCHCONV_TYPED
+#undef TORCHCONV_SHARED
+}
+
+template <typename Number, int columns, bool across>
+__device__ __forceinline__ void multiply_held(float (&d)[columns / 2], const uint32_t (&a)[4],
+                                              uint64_t b) {
+  static_assert(columns == 16 || columns == 32 || columns == 64 || columns == 128, "columns");
+  static_assert(sizeof(Number) == 2, "an operand lies across in 16 bits alone");
+#define TORCHCONV_HELD(columns, type, registers, a_b, ...)                                   \
+  TORCHCONV_WGMMA("wgmma.mma_async.sync.aligned.m64n" columns "k16.f32." type " {" registers \
+                  "}, " a_b ";" : __VA_ARGS__ : "r"(a[0]),                                   \
+                  "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(int(across)))
+#define TORCHCONV_TYPED(columns, registers, a_b, ...)                \
+  if constexpr (std::is_same_v<Number, Float16>)                     \
+    TORCHCONV_HELD(columns, "f16.f16", registers, a_b, __VA_ARGS__); \
+  else                                                               \
+    TORCHCONV_HELD(columns, "bf16.bf16", registers, a_b, __VA_ARGS__)
+  if constexpr (columns == 16) {
+    TORCHCONV_TYPED("16", TORCHCONV_R8, "{%8, %9, %10, %11}, %12, 1, 1, 1, %13", TORCHCONV_D8(0));
+  } else if constexpr (columns == 32) {
+    TORCHCONV_TYPED("32", TORCHCONV_R16, "{%16, %17, %18, %19}, %20, 1, 1, 1, %21",
+                    TORCHCONV_D16(0));
+  } else if constexpr (columns == 64) {
+    TORCHCONV_TYPED("64", TORCHCONV_R32, "{%32, %33, %34, %35}, %36, 1, 1, 1, %37",
+                    TORCHCONV_D32(0));
+  } else {
+    TORCHCONV_TYPED("128", TORCHCONV_R64, "{%64, %65, %66, %67}, %68, 1, 1, 1, %69",
+                    TORCHCONV_D64(0));
+  }
+#undef TORCHCONV_TYPED
+#undef TORCHCONV_HELD
 }
 
 }  // namespace torchconv::cuda
 
+#undef TORCHCONV_R8
+#undef TORCHCONV_R16
+#undef TORCHCONV_R32
+#undef TORCHCONV_R64
+#undef TORCHCONV_D8
+#undef TORCHCONV_D16
+#undef TORCHCONV_D32
+#undef TORCHCONV_D64
 #undef TORCHCONV_WGMMA
 #endif

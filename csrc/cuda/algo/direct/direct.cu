@@ -1,12 +1,13 @@
 // direct: windows that slide over a box in shared memory, on Hopper's tensor cores; for bfloat16,
-// float16 and float32, forward and by input.
+// float16 and float32, forward and by input, and for the first two by weight.
 //
 //     sum[base, column] += box[base + shift, channel] * taps[shift, channel, column]
 //
 // as form.h has it. A block brings each piece of the input once to shared memory, whichever way it
 // lies, and its products read it there under every shift: neither the patches nor a transposed input
 // are written to memory, and finding a patch is one addition. The taps are packed by a kernel of
-// their own, once a call. An input gradient under a stride is one launch.
+// their own, once a call. An input gradient under a stride is one launch. By weight the box is the
+// same, and the bases are what is summed over (weight_plan.h).
 //
 //     bfloat16, float16   products in float32
 //     float32             in TF32 where the problem allows it, else as three products of TF32: of the
@@ -18,6 +19,7 @@
 // was taken out, in the emulator alone.
 #include "core/algorithm.h"
 #include "cuda/algo/direct/kernel.h"
+#include "cuda/algo/direct/weight_plan.h"
 #include "cuda/micro/launch.h"
 
 namespace torchconv::cuda {
@@ -51,18 +53,25 @@ std::string refuses(const Problem& p) {
            std::to_string(p.capability % 10) + " (direct is made of instructions of 9.0 alone)";
   if (p.in_channels == p.groups && p.out_channels == p.groups)
     return "one channel a group (direct would multiply by zeros)";
-  if (p.result == Result::weight) return "a weight gradient (direct has the other two)";
+  if (p.result == Result::weight && p.dtype == DType::float32)
+    return "a weight gradient in float32 (direct has it in 16 bits)";
   if (p.result == Result::input && p.padding_mode != PaddingMode::zeros)
     return "an input gradient under folding padding (direct knows zeros)";
   if (p.precise && parts_of(p) == 2)
     return "highest precision (direct multiplies float32 by 22 of its 24 bits)";
-  if (plan_of(p, Operands{}).columns == 0)
+  const bool has_plan = p.result == Result::weight ? choose_weight(p).shape.shifts > 0
+                                                   : plan_of(p, Operands{}).columns > 0;
+  if (!has_plan)
     return "a kernel, stride or dilation whose box is too large for shared memory (direct)";
   return "";
 }
 
 // Cycles of the products, of the loads and of a tile's begin and end; an H200 takes 1.7 times as long.
 double cost(const Problem& p) {
+  if (p.result == Result::weight) {
+    const WeightPlan plan = choose_weight(p);
+    return plan.shape.shifts == 0 ? 1 : 12e-6 + 1.7 * plan.cycles / 1.7e9;
+  }
   const Plan plan = plan_of(p, Operands{});
   const Form& f = plan.form;
   if (plan.columns == 0) return 1;
@@ -77,6 +86,7 @@ double cost(const Problem& p) {
 }
 
 int64_t scratch_bytes(const Problem& p, int) {
+  if (p.result == Result::weight) return choose_weight(p).partial_bytes;
   const Plan plan = plan_of(p, Operands{});
   return plan.packed_bytes + plan.partial_bytes;
 }
@@ -133,6 +143,7 @@ bool stores_vectors(const Form& f) {
 }
 
 void run(const Problem& p, const Operands& operands, const Context& context) {
+  if (p.result == Result::weight) return run_weight(p, operands, context);
   if (p.batch == 0 || p.out_channels == 0) return;
   Plan plan = plan_of(p, operands);
   plan.form.taps = context.scratch;

@@ -178,25 +178,31 @@ inline void set_views(const Operands& o, int axes, Form* f) {
   f->bias = o.bias;
 }
 
-// A forward problem.
-inline Plan plan_forward(Problem p, Operands operands) {
-  simplify(&p, &operands);
-  if (p.axes > kAxes) return {};
-  Form f;
-  f.padding_mode = p.padding_mode;
-  f.batch = p.batch;
-  f.channels = p.in_channels_per_group(), f.outs = p.out_channels_per_group();
-  f.all_channels = p.in_channels, f.all_outs = p.out_channels;
+// Lines, views and sizes of a problem whose bases are the output's positions; false where it is none
+// for this algorithm.
+inline bool set_problem(const Problem& p, const Operands& operands, Form* f) {
+  if (p.axes > kAxes) return false;
+  f->padding_mode = p.padding_mode;
+  f->batch = p.batch;
+  f->channels = p.in_channels_per_group(), f->outs = p.out_channels_per_group();
+  f->all_channels = p.in_channels, f->all_outs = p.out_channels;
   for (int a = 0; a < p.axes; ++a) {
     const Axis& x = p.axis[a];
-    Line& line = f.line[kAxes - p.axes + a];
-    if (x.dilation < 1 || x.stride < 1 || x.kernel_size > kMostShifts) return {};
+    Line& line = f->line[kAxes - p.axes + a];
+    if (x.dilation < 1 || x.stride < 1 || x.kernel_size > kMostShifts) return false;
     line.bases = line.output_size = x.output_size;
     line.input_size = x.input_size, line.stride = x.stride, line.padding = x.padding;
     line.dilation = x.dilation, line.shifts = int(x.kernel_size), line.taps = x.kernel_size;
   }
-  set_views(operands, p.axes, &f);
-  return finish(p, f);
+  set_views(operands, p.axes, f);
+  return true;
+}
+
+// A forward problem.
+inline Plan plan_forward(Problem p, Operands operands) {
+  simplify(&p, &operands);
+  Form f;
+  return set_problem(p, operands, &f) ? finish(p, f) : Plan{};
 }
 
 // An input gradient under a stride: all phases at once.
