@@ -277,6 +277,7 @@ PROBLEMS = {
     "chunks_grouped": "channels=32>16 groups=2 input=9x8 kernel=1x1 stride=2x2 bias=1 "
     "channels_last=1",
     "chunks_of_positions": "batch=3 channels=5>7 input=8x8 kernel=1x1",
+    "chunks_apart": "batch=3 channels=40>24 input=5x8 kernel=1x1",
     "chunks_many": "batch=2 channels=40>130 input=9x8 kernel=1x1 channels_last=1",
     # Winograd tiles of five taps: both sides of two outputs; beside axes of three taps and of one;
     # by strips; more axes; dilated, folded, turned

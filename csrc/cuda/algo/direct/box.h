@@ -7,9 +7,6 @@
 
 namespace torchconv::cuda::sliding {
 
-template <typename Number>
-constexpr int kParts = std::is_same_v<Number, float> ? 2 : 1;
-
 struct Block {
   unsigned char *box, *taps;
   int64_t* places;
@@ -25,21 +22,13 @@ struct alignas(kPieceBytes) Piece {
   T number[kPieceBytes / sizeof(T)];
 };
 
-// Floats as the products take them: rounded to TF32, and what that left.
-template <typename Number, typename T>
-__device__ __forceinline__ void store_piece(unsigned char* at, int to_low, const Piece<T>& piece) {
-  if constexpr (sizeof(T) == 4) {
-    Piece<T> high, low;
+// Floats are rounded to TF32: the products would cut them off.
+template <typename T>
+__device__ __forceinline__ void store_piece(unsigned char* at, Piece<T> piece) {
+  if constexpr (sizeof(T) == 4)
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      high.number[j] = float_of(to_tf32(piece.number[j]));
-      low.number[j] = float_of(to_tf32(piece.number[j] - high.number[j]));
-    }
-    *reinterpret_cast<Piece<T>*>(at) = high;
-    if constexpr (kParts<Number> == 2) *reinterpret_cast<Piece<T>*>(at + to_low) = low;
-  } else {
-    *reinterpret_cast<Piece<T>*>(at) = piece;
-  }
+    for (int j = 0; j < 4; ++j) piece.number[j] = float_of(to_tf32(piece.number[j]));
+  *reinterpret_cast<Piece<T>*>(at) = piece;
 }
 
 // A chunk's box on its way to shared memory.
@@ -84,8 +73,7 @@ struct BoxLoad {
     if (copies(f)) return;
     const int first = part * f.rounds * kThreads + int(threadIdx.x);
     const int end = f.pieces * f.positions;
-    const int to_low = f.pieces * f.plane * kPieceBytes;
-    if (first < end) store_piece<Number>(box.to + place(f, block, first).shared, to_low, held);
+    if (first < end) store_piece(box.to + place(f, block, first).shared, held);
     constexpr int kTogether = columns == 64 ? 3 : 2;  // on their way at once, as registers allow
 #pragma unroll 1
     for (int r = 1; r < f.rounds; r += kTogether) {
@@ -102,7 +90,7 @@ struct BoxLoad {
       }
 #pragma unroll
       for (int i = 0; i < kTogether; ++i)
-        if (to[i] >= 0) store_piece<Number>(box.to + to[i], to_low, pieces[i]);
+        if (to[i] >= 0) store_piece(box.to + to[i], pieces[i]);
     }
     publish_shared();
   }

@@ -10,14 +10,14 @@
 // same, and the bases are what is summed over (weight_plan.h).
 //
 //     bfloat16, float16   products in float32
-//     float32             in TF32 where the problem allows it, else as three products of TF32: of the
-//                         leading 11 bits and the next 11 of each number (the product of the lasts,
-//                         2^-22 of the whole, is left out)
+//     float32             in TF32, where the problem allows it
 //
 // Registers of a thread (nvcc 13.0, no spills): up to 128, for two blocks on a multiprocessor; up to
-// 80 for columns of 16 and 32, for three. It ran on an H200 (2026-11-26); since its loop over tiles
-// was taken out, in the emulator alone.
+// 80 for columns of 16 and 32, for three.
+#include <algorithm>
+
 #include "core/algorithm.h"
+#include "core/check.h"
 #include "cuda/algo/direct/kernel.h"
 #include "cuda/algo/direct/weight_plan.h"
 #include "cuda/micro/launch.h"
@@ -33,17 +33,35 @@ bool is_strided(const Problem& p) {
   return false;
 }
 
-// The plan of the problem; without views for what depends on sizes alone.
+// Views of sizes alone: as torch lays tensors out.
+Operands usual_views(const Problem& p) {
+  return contiguous_operands(p, nullptr, nullptr, nullptr, nullptr);
+}
+
+bool lie_alike(const View& a, const View& b, int axes) {
+  bool same = a.batch == b.batch && a.group == b.group && a.in_channel == b.in_channel &&
+              a.out_channel == b.out_channel;
+  for (int axis = 0; axis < axes; ++axis) same &= a.axis[axis] == b.axis[axis];
+  return same;
+}
+
+// The plan of a problem. What a plan needs depends on the axes that are joined, and that on the
+// views: there are two plans, one for the usual views and one for all others, which joins nothing.
 Plan plan_of(const Problem& p, const Operands& operands) {
-  if (p.result == Result::output) return plan_forward(p, operands);
+  const Operands usual = usual_views(p);
+  const bool joins = lie_alike(operands.input, usual.input, p.axes) &&
+                     lie_alike(operands.output, usual.output, p.axes);
+  if (p.result == Result::output) return plan_forward(p, operands, joins);
   if (p.padding_mode != PaddingMode::zeros) return {};
   if (is_strided(p)) return plan_by_phases(p, operands);
   Plan plan;
   for_each_forward(p, operands, [&](const Problem& forward, const Operands& views) {
-    plan = plan_forward(forward, views);  // one, for there is one phase
+    plan = plan_forward(forward, views, joins);  // one, for there is one phase
   });
   return plan;
 }
+Plan usual_plan(const Problem& p) { return plan_of(p, usual_views(p)); }
+Plan other_plan(const Problem& p) { return plan_of(p, Operands{}); }
 
 std::string refuses(const Problem& p) {
   if (p.dtype != DType::float32 && p.dtype != DType::bfloat16 && p.dtype != DType::float16)
@@ -57,10 +75,11 @@ std::string refuses(const Problem& p) {
     return "a weight gradient in float32 (direct has it in 16 bits)";
   if (p.result == Result::input && p.padding_mode != PaddingMode::zeros)
     return "an input gradient under folding padding (direct knows zeros)";
-  if (p.precise && parts_of(p) == 2)
-    return "highest precision (direct multiplies float32 by 22 of its 24 bits)";
-  const bool has_plan = p.result == Result::weight ? choose_weight(p).shape.shifts > 0
-                                                   : plan_of(p, Operands{}).columns > 0;
+  if (p.dtype == DType::float32 && !p.tf32)
+    return "float32 without TF32 (the tensor cores' sums are not rounded, but cut off)";
+  const bool has_plan = p.result == Result::weight
+                            ? choose_weight(p).shape.shifts > 0
+                            : usual_plan(p).columns > 0 && other_plan(p).columns > 0;
   if (!has_plan)
     return "a kernel, stride or dilation whose box is too large for shared memory (direct)";
   return "";
@@ -72,11 +91,10 @@ double cost(const Problem& p) {
     const WeightPlan plan = choose_weight(p);
     return plan.shape.shifts == 0 ? 1 : 12e-6 + 1.7 * plan.cycles / 1.7e9;
   }
-  const Plan plan = plan_of(p, Operands{});
+  const Plan plan = usual_plan(p);
   const Form& f = plan.form;
   if (plan.columns == 0) return 1;
-  const double products =
-      double(f.chunks) * f.shifts * (f.pieces / 2) * (plan.parts == 2 ? 3 : 1);  // of each unit
+  const double products = double(f.chunks) * f.shifts * (f.pieces / 2);  // of each unit
   const double product_cycles = plan.columns < 32 ? 24 : plan.columns * 0.75;
   const double load_cycles = double(f.chunks) * f.pieces * f.positions * 1.5;
   const double tile_cycles = kUnits * products * product_cycles + load_cycles + 1500;
@@ -87,8 +105,9 @@ double cost(const Problem& p) {
 
 int64_t scratch_bytes(const Problem& p, int) {
   if (p.result == Result::weight) return choose_weight(p).partial_bytes;
-  const Plan plan = plan_of(p, Operands{});
-  return plan.packed_bytes + plan.partial_bytes;
+  const Plan usual = usual_plan(p), other = other_plan(p);
+  return std::max(usual.packed_bytes + usual.partial_bytes,
+                  other.packed_bytes + other.partial_bytes);
 }
 
 Launch launch_of(int64_t blocks, int threads, int64_t shared_bytes, const Context& context) {
@@ -113,7 +132,7 @@ void run_columns(const Plan& plan, const Context& context) {
 
 template <typename Number>
 void run_plan(const Plan& plan, const Context& context) {
-  const int64_t pieces = plan.packed_bytes / (kParts<Number> * kPieceBytes);
+  const int64_t pieces = plan.packed_bytes / kPieceBytes;
   launch(launch_of(grid_stride_blocks(pieces, 128, context.threads), 128, 0, context),
          &pack_taps<Number>, plan.form, plan.columns, pieces, context.scratch);
   switch (plan.columns) {
@@ -154,7 +173,7 @@ void run(const Problem& p, const Operands& operands, const Context& context) {
   switch (p.dtype) {
     case DType::bfloat16: return run_plan<BFloat16>(plan, context);
     case DType::float16: return run_plan<Float16>(plan, context);
-    default: return p.tf32 ? run_plan<Tf32>(plan, context) : run_plan<float>(plan, context);
+    default: return run_plan<Tf32>(plan, context);
   }
 }
 

@@ -96,9 +96,9 @@ TORCHCONV_HOST_DEVICE inline int divide_by(int number, unsigned by) {
   return int(uint64_t(unsigned(number)) * by >> 32);
 }
 
-// Bytes of a chunk's taps under one shift, for `parts` (high and low halves of a float) each.
-TORCHCONV_HOST_DEVICE constexpr int64_t tap_bytes(int pieces, int columns, int parts) {
-  return int64_t(parts) * pieces * columns * kPieceBytes;
+// Bytes of a chunk's taps under one shift.
+TORCHCONV_HOST_DEVICE constexpr int64_t tap_bytes(int pieces, int columns) {
+  return int64_t(pieces) * columns * kPieceBytes;
 }
 
 // Where the index of a box comes from.

@@ -26,21 +26,15 @@ __device__ __forceinline__ void multiply_step(const Form& f, const int* shifts, 
                                               const Operand& box, int box_piece,
                                               const Operand& taps, int taps_piece,
                                               float (&sum)[columns / 2]) {
-  constexpr int parts = kParts<Number>;
 #pragma unroll 1
   for (int s = 0; s < count; ++s) {
-    int high = box_piece + shifts[s];
+    int at = box_piece + shifts[s];
 #pragma unroll 1
     for (int k = 0; k < f.pieces; k += 2) {
-      multiply_pieces<Number, columns>(sum, box + high, taps + taps_piece);
-      if constexpr (parts == 2) {
-        multiply_pieces<Number, columns>(sum, box + (high + f.pieces * f.plane), taps + taps_piece);
-        multiply_pieces<Number, columns>(sum, box + high, taps + (taps_piece + f.pieces * columns));
-      }
-      high += 2 * f.plane;
+      multiply_pieces<Number, columns>(sum, box + at, taps + taps_piece);
+      at += 2 * f.plane;
       taps_piece += 2 * columns;
     }
-    if constexpr (parts == 2) taps_piece += f.pieces * columns;
   }
 }
 
@@ -115,7 +109,7 @@ template <typename Number, int columns>
 __device__ __forceinline__ void multiply_tile(const Form& f, const Block& block, const Tile& tile,
                                               float (&sum)[columns / 2]) {
   using T = Stored<Number>;
-  const int shift_bytes = int(tap_bytes(f.pieces, columns, kParts<Number>));
+  const int shift_bytes = int(tap_bytes(f.pieces, columns));
   const int chunk = f.pieces * (kPieceBytes / int(sizeof(T)));  // channels
   const int thread = int(threadIdx.x), unit = thread / kWarpgroup;
   const int first_position = position_of(f, place_of_group(f, unit, 0));
@@ -217,17 +211,16 @@ __device__ __forceinline__ void set_columns(const Form& f, const Block& block, c
 
 template <typename Number, int columns>
 __device__ __forceinline__ Block block_of(const Form& f) {
-  constexpr int parts = kParts<Number>;
   unsigned char* const shared = dynamic_shared<unsigned char>();
-  const SharedPlaces places = shared_places(f, columns, parts);
+  const SharedPlaces places = shared_places(f, columns);
   Block block;
   block.box = shared + places.box, block.taps = shared + places.taps;
   block.places = reinterpret_cast<int64_t*>(shared + places.places);
   block.columns = reinterpret_cast<Column*>(shared + places.columns);
   block.barriers = reinterpret_cast<Barrier*>(shared + places.barriers);
   block.shifts = reinterpret_cast<int*>(shared + places.shifts);
-  block.box_bytes = parts * f.pieces * f.plane * kPieceBytes;
-  block.tap_bytes = f.step_shifts * int(tap_bytes(f.pieces, columns, parts));
+  block.box_bytes = f.pieces * f.plane * kPieceBytes;
+  block.tap_bytes = f.step_shifts * int(tap_bytes(f.pieces, columns));
   return block;
 }
 
@@ -290,11 +283,10 @@ __global__ void __launch_bounds__(kThreads) add_splits(Form f) {
 }
 
 // The weight as the products read it:
-//     [group][column tile][chunk][shift][high, low][piece][column] pieces
+//     [group][column tile][chunk][shift][piece][column] pieces
 template <typename Number>
 __global__ void __launch_bounds__(128) pack_taps(Form f, int columns, int64_t pieces, void* to) {
   using T = Stored<Number>;
-  constexpr int parts = kParts<Number>;
   allow_next_kernel();
   for (int64_t number = int64_t(blockIdx.x) * 128 + threadIdx.x; number < pieces;
        number += int64_t(gridDim.x) * 128) {
@@ -312,10 +304,9 @@ __global__ void __launch_bounds__(128) pack_taps(Form f, int columns, int64_t pi
       numbers.number[j & (kPieceBytes / int(sizeof(T)) - 1)] =
           static_cast<const T*>(f.weight.data)[at];
     });
-    unsigned char* const packed =
-        static_cast<unsigned char*>(to) +
-        ((line * parts * f.pieces + piece) * columns + column) * kPieceBytes;
-    store_piece<Number>(packed, f.pieces * columns * kPieceBytes, numbers);
+    unsigned char* const packed = static_cast<unsigned char*>(to) +
+                                  ((line * f.pieces + piece) * columns + column) * kPieceBytes;
+    store_piece(packed, numbers);
   }
 }
 

@@ -27,21 +27,18 @@ constexpr int64_t kMostSize = int64_t(1) << 40;
 struct Plan {
   Form form;
   int columns = 0;  // of a tile; 0: the problem is none for this algorithm
-  int parts = 1;    // of a number: 2 where a float is the sum of two of TF32
   int64_t shared_bytes = 0, packed_bytes = 0, partial_bytes = 0;
 };
-
-inline int parts_of(const Problem& p) { return p.dtype == DType::float32 && !p.tf32 ? 2 : 1; }
 
 struct SharedPlaces {
   int64_t box, taps, places, columns, barriers, shifts, bytes;  // where each begins
 };
 // Of a block: boxes, taps, then the tables.
-TORCHCONV_HOST_DEVICE inline SharedPlaces shared_places(const Form& f, int columns, int parts) {
+TORCHCONV_HOST_DEVICE inline SharedPlaces shared_places(const Form& f, int columns) {
   SharedPlaces s;
   s.box = 0;
-  s.taps = s.box + int64_t(f.slots) * parts * f.pieces * f.plane * kPieceBytes;
-  s.places = s.taps + kTapSlots * f.step_shifts * tap_bytes(f.pieces, columns, parts);
+  s.taps = s.box + int64_t(f.slots) * f.pieces * f.plane * kPieceBytes;
+  s.places = s.taps + kTapSlots * f.step_shifts * tap_bytes(f.pieces, columns);
   if (s.places < kStoreBytes) s.places = kStoreBytes;
   s.columns = s.places + round_up(f.positions * 8, 16);
   s.barriers = s.columns + columns * int64_t(sizeof(Column));
@@ -103,24 +100,23 @@ inline int step_shifts(const Form& f, int64_t bytes) {
   return int(ceil_div(f.shifts, steps));
 }
 
-inline void set_depth(Form* f, int columns, int parts) {
+inline void set_depth(Form* f, int columns) {
   const int64_t all = ceil_div(f->joined * f->channels, f->elements);
   for (int pieces : {8, 4, 2}) {
     f->pieces = pieces;
     f->chunks = int(ceil_div(all, pieces));
-    f->step_shifts = step_shifts(*f, tap_bytes(pieces, columns, parts));
+    f->step_shifts = step_shifts(*f, tap_bytes(pieces, columns));
     f->steps = int(ceil_div(f->shifts, f->step_shifts));
     f->slots = f->chunks < 3 ? f->chunks : 3;
     f->rounds = int(ceil_div(ceil_div(pieces * f->positions, kThreads), f->steps));
     if (pieces == 2) return;
     if (round_up(all, 2) < pieces) continue;
-    if (shared_places(*f, columns, parts).bytes <= kGoodShared) return;
+    if (shared_places(*f, columns).bytes <= kGoodShared) return;
   }
 }
 
 inline Plan finish(const Problem& p, Form f) {
   Plan plan;
-  plan.parts = parts_of(p);
   f.elements = int(kPieceBytes / element_bytes(p.dtype));
   if (f.batch == 0 || f.channels == 0 || f.outs == 0) return {};
   if (f.all_channels > kMostChannels || f.all_outs > kMostChannels) return {};
@@ -145,7 +141,7 @@ inline Plan finish(const Problem& p, Form f) {
   while (plan.columns > 64 && f.tiles * ceil_div(f.columns, plan.columns) < kEnoughTiles)
     plan.columns /= 2;
   f.column_tiles = ceil_div(f.columns, plan.columns);
-  set_depth(&f, plan.columns, plan.parts);
+  set_depth(&f, plan.columns);
   const int64_t tiles = f.tiles * f.column_tiles, steps = int64_t(f.chunks) * f.steps;
   f.splits = int(std::min({kEnoughTiles / std::min(tiles, kEnoughTiles), steps / kLeastSteps,
                            int64_t(f.chunks), int64_t(kMostSplits)}));
@@ -153,14 +149,14 @@ inline Plan finish(const Problem& p, Form f) {
   f.split_chunks = int(ceil_div(f.chunks, f.splits));
   f.splits = int(ceil_div(f.chunks, f.split_chunks));
   plan.partial_bytes = f.splits > 1 ? f.splits * tiles * kThreads * (plan.columns / 2) * 4 : 0;
-  plan.shared_bytes = shared_places(f, plan.columns, plan.parts).bytes;
+  plan.shared_bytes = shared_places(f, plan.columns).bytes;
   if (plan.shared_bytes > kMostShared) return {};
   const auto by = [](int size) { return unsigned(ceil_div(int64_t(1) << 32, size)); };
   f.by_positions = by(f.positions), f.by_pieces = by(f.pieces);
   f.fills = int(ceil_div(f.pieces * f.positions, f.rounds * kThreads));
   if (f.tiles * f.column_tiles * f.splits >= int64_t(1) << 31) return {};
-  plan.packed_bytes = f.groups * f.column_tiles * f.chunks * f.shifts *
-                      tap_bytes(f.pieces, plan.columns, plan.parts);
+  plan.packed_bytes =
+      f.groups * f.column_tiles * f.chunks * f.shifts * tap_bytes(f.pieces, plan.columns);
   plan.form = f;
   return plan;
 }
@@ -198,9 +194,9 @@ inline bool set_problem(const Problem& p, const Operands& operands, Form* f) {
   return true;
 }
 
-// A forward problem.
-inline Plan plan_forward(Problem p, Operands operands) {
-  simplify(&p, &operands);
+// A forward problem; its axes may be joined where the views allow it, or stay as they are.
+inline Plan plan_forward(Problem p, Operands operands, bool joins) {
+  if (joins) simplify(&p, &operands);
   Form f;
   return set_problem(p, operands, &f) ? finish(p, f) : Plan{};
 }
