@@ -1,23 +1,22 @@
 // A box of a tensor between memory and shared memory: of some planes, depths and rows, and a stretch
 // of the line.
 //
-// Where each row of the box begins and which element each of its columns is, is looked up in tables
-// that the block makes first. A load then depends on nothing but its own address, and many are under
-// way at once.
+// Where each row of the box lies is looked up in a table that the block makes first, and a row goes
+// in packs of 16 bytes that are aligned in memory, however the row lies: element by element where a
+// pack crosses an edge. A load depends on nothing but its address, so that many are under way.
 #pragma once
 
 #include "cuda/algo/depthwise/kernels.h"
 
 namespace torchconv::cuda::channelwise {
 
-constexpr int kMostPlanes = 64;  // of a tile
-constexpr int64_t kNowhere = INT64_MIN;
+constexpr int kMostPlanes = 64;  // of a box
 
 // Divides numbers whose product with the size is below 2^32, by one multiplication.
 struct Divisor {
   unsigned size = 1, by = 0;  // 2^32 / size, rounded up
   Divisor() = default;
-  TORCHCONV_HOST_DEVICE explicit Divisor(int divisor)
+  explicit Divisor(int64_t divisor)
       : size(unsigned(divisor)), by(0xffffffffu / unsigned(divisor) + 1) {}
   // Returns number / size and leaves number % size.
   TORCHCONV_HOST_DEVICE int split(int* number) const {
@@ -29,154 +28,165 @@ struct Divisor {
 };
 
 struct Box {
-  int depth = 1, height = 1, width = 1;  // of each plane
-  int pitch = 1;                         // of a line in shared memory
-  int load = 1;                          // elements of the widest loads
+  int planes = 1, depth = 1, height = 1, width = 1;  // depth, height and width of each plane
+  int pitch = 1;                                     // of a line in shared memory
+  Divisor by_depth, by_height;
 
-  TORCHCONV_HOST_DEVICE int rows(int planes) const { return planes * depth * height; }
-  TORCHCONV_HOST_DEVICE int64_t bytes(int planes, int64_t element) const {
-    return round_up(int64_t(rows(planes)) * pitch * element, kVectorBytes);
+  void set(int64_t of_planes, int64_t of_depth, int64_t of_height, int64_t of_width) {
+    planes = int(of_planes), depth = int(of_depth), height = int(of_height), width = int(of_width);
+    by_depth = Divisor(depth), by_height = Divisor(height);
+  }
+  TORCHCONV_HOST_DEVICE int rows() const { return planes * depth * height; }
+  TORCHCONV_HOST_DEVICE int64_t bytes(int64_t element) const {
+    return round_up(int64_t(rows()) * pitch * element, kVectorBytes);
+  }
+  TORCHCONV_HOST_DEVICE int64_t table_bytes() const {
+    return round_up(int64_t(rows()) * 8 + int64_t(width) * 4, kVectorBytes);
   }
 };
 
+// A box's place in memory, by tables in shared memory.
+template <typename T>
 struct Tables {
-  int64_t* rows;  // the element of the tensor at column 0 of the line; kNowhere in the padding
+  T** rows;       // the line's element 0; null in the padding
   int* columns;   // the element of the line; -1 in the padding
+  int64_t first;  // column 0, before the fold
+  int size;       // of the line
 
-  TORCHCONV_HOST_DEVICE static int64_t bytes(const Box& box, int planes) {
-    return round_up(int64_t(box.rows(planes)) * 8 + int64_t(box.width) * 4, kVectorBytes);
+  __device__ Tables(unsigned char* shared, const Box& box)
+      : rows(reinterpret_cast<T**>(shared)), columns(reinterpret_cast<int*>(rows + box.rows())) {}
+
+  // For what lies at begin[axis] and on, of the first `planes` planes at their offsets.
+  __device__ void set(const Box& box, PaddingMode mode, const Problem& p, int64_t Axis::* axis_size,
+                      const View& view, const int64_t* offsets, int planes,
+                      const int64_t (&begin)[3]) {
+    first = begin[2], size = int(p.axis[2].*axis_size);
+    const int rows_there = planes * box.depth * box.height;
+    for (int row = int(threadIdx.x); row < box.rows(); row += int(blockDim.x)) {
+      int h = row;
+      int d = box.by_height.split(&h);
+      const int plane = box.by_depth.split(&d);
+      const int64_t i = inside(mode, begin[0] + d, p.axis[0].*axis_size);
+      const int64_t j = inside(mode, begin[1] + h, p.axis[1].*axis_size);
+      rows[row] =
+          row < rows_there && i >= 0 && j >= 0
+              ? static_cast<T*>(view.data) + offsets[plane] + i * view.axis[0] + j * view.axis[1]
+              : nullptr;
+    }
+    for (int column = int(threadIdx.x); column < box.width; column += int(blockDim.x))
+      columns[column] = int(inside(mode, first + column, size));
   }
-  __device__ Tables(unsigned char* shared, const Box& box, int planes)
-      : rows(reinterpret_cast<int64_t*>(shared)),
-        columns(reinterpret_cast<int*>(rows + box.rows(planes))) {}
+
+ private:
+  static __device__ __forceinline__ int64_t inside(PaddingMode mode, int64_t i, int64_t size) {
+    return uint64_t(i) < uint64_t(size) ? i : fold_inside(mode, i, size);
+  }
 };
 
-// The tables of what lies at first[axis] and on, of `planes` planes at their offsets.
-__device__ inline void set_tables(const Box& box, PaddingMode mode, const Problem& p,
-                                  int64_t Axis::* size, const View& view, const int64_t* offsets,
-                                  int planes, const int64_t (&first)[3], const Tables& tables) {
-  const int rows = box.rows(planes);
-  for (int row = int(threadIdx.x); row < rows; row += int(blockDim.x)) {
-    const int slice = row / box.height, plane = slice / box.depth;
-    const int64_t d = fold_inside(mode, first[0] + slice - plane * box.depth, p.axis[0].*size);
-    const int64_t h = fold_inside(mode, first[1] + row - slice * box.height, p.axis[1].*size);
-    const bool there = d >= 0 && h >= 0;
-    tables.rows[row] = there ? offsets[plane] + d * view.axis[0] + h * view.axis[1] : kNowhere;
+// Goes over the packs of a box, a thread's share: those of a row side by side across threads.
+struct Walk {
+  int row, number, first_row, across, lines;
+  __device__ explicit Walk(int packs) {
+    const int threads = int(blockDim.x), thread = int(threadIdx.x);
+    across = packs < threads ? packs : threads;
+    lines = threads / across;
+    row = first_row = int(unsigned(thread) / unsigned(across));
+    number = thread - row * across;
+    if (row >= lines) number = packs;  // has none
   }
-  for (int column = int(threadIdx.x); column < box.width; column += int(blockDim.x))
-    tables.columns[column] = int(fold_inside(mode, first[2] + column, p.axis[2].*size));
+  __device__ __forceinline__ void next(int rows) {
+    row += lines;
+    if (row >= rows) row = first_row, number += across;
+  }
+};
+
+// How many packs reach a row of so many elements, whichever way it lies.
+template <typename T>
+__device__ __forceinline__ int most_packs(int width) {
+  return (width + 2 * kPack<T> - 2) / kPack<T>;
+}
+// Elements by which the address lies behind one that is aligned.
+template <typename T>
+__device__ __forceinline__ int behind_aligned(const T* at) {
+  return int(uintptr_t(at) / sizeof(T)) & (kPack<T> - 1);
 }
 
-// Columns [begin, end) by whole loads, which lie inside the line.
-template <typename T, int load>
-__device__ void fill_loads(const Box& box, const T* data, int64_t first, int begin, int end,
-                           int rows, const Tables& tables, T* to) {
-  constexpr int kAhead = 4;
-  const int each = (end - begin) / load, all = rows * each;
-  const Divisor by(each);
-#pragma unroll 1
-  for (int number = int(threadIdx.x); number < all; number += kAhead * int(blockDim.x)) {
-    Pack<T, load> packs[kAhead];
-    int at[kAhead];
+// Copies the box to `to`, zeros where there is nothing.
+template <typename T>
+__device__ void fill(const Box& box, const Tables<T>& tables, T* to) {
+  constexpr int pack = kPack<T>, kAhead = 4;
+  const int rows = box.rows(), packs = most_packs<T>(box.width);
+  Walk walk(packs);
+  while (walk.row < rows && walk.number < packs) {
+    Pack<T, pack> values[kAhead];
+    int at[kAhead], columns[kAhead];
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
-      int column = number + k * int(blockDim.x);
-      at[k] = -1;
-      packs[k] = {};
-      if (column >= all) continue;
-      const int row = by.split(&column);
-      column = begin + column * load;
-      at[k] = row * box.pitch + column;
-      if (const int64_t line = tables.rows[row]; line != kNowhere)
-        packs[k] = *reinterpret_cast<const Pack<T, load>*>(data + line + first + column);
+      columns[k] = box.width;
+      values[k] = {};
+      if (walk.number >= packs) continue;
+      const T* const line = tables.rows[walk.row];
+      const int column = walk.number * pack - (line ? behind_aligned(line + tables.first) : 0);
+      columns[k] = column;
+      at[k] = walk.row * box.pitch + column;
+      walk.next(rows);
+      if (!line) continue;
+      const int64_t i = tables.first + column;
+      if (column >= 0 && column + pack <= box.width && i >= 0 && i + pack <= tables.size) {
+        values[k] = *reinterpret_cast<const Pack<T, pack>*>(line + i);
+        continue;
+      }
+#pragma unroll
+      for (int j = 0; j < pack; ++j) {
+        const int c = column + j;
+        const int folded = c >= 0 && c < box.width ? tables.columns[c] : -1;
+        if (folded >= 0) values[k].value[j] = line[folded];
+      }
     }
 #pragma unroll
     for (int k = 0; k < kAhead; ++k)
 #pragma unroll
-      for (int j = 0; j < load; ++j)
-        if (at[k] >= 0) to[at[k] + j] = packs[k].value[j];
+      for (int j = 0; j < pack; ++j)
+        if (unsigned(columns[k] + j) < unsigned(box.width)) to[at[k] + j] = values[k].value[j];
   }
 }
 
-// The columns outside [begin, end), one by one.
+// Where a row of a box that goes to memory begins in shared memory: as far behind an aligned element
+// as it is there.
 template <typename T>
-__device__ void fill_singles(const Box& box, const T* data, int begin, int end, int rows,
-                             const Tables& tables, T* to) {
-  constexpr int kAhead = 8;
-  const int each = box.width - (end - begin), all = rows * each;
-  if (each == 0) return;
-  const Divisor by(each);
-#pragma unroll 1
-  for (int number = int(threadIdx.x); number < all; number += kAhead * int(blockDim.x)) {
-    T values[kAhead];
-    int at[kAhead];
-#pragma unroll
-    for (int k = 0; k < kAhead; ++k) {
-      int column = number + k * int(blockDim.x);
-      at[k] = -1;
-      values[k] = T{};
-      if (column >= all) continue;
-      const int row = by.split(&column);
-      if (column >= begin) column += end - begin;
-      at[k] = row * box.pitch + column;
-      const int64_t line = tables.rows[row];
-      const int i = tables.columns[column];
-      if (line != kNowhere && i >= 0) values[k] = data[line + i];
+__device__ __forceinline__ int row_in_shared(const Box& box, int row, const T* line) {
+  return row * box.pitch + behind_aligned(line);
+}
+
+// A box that a tile has made, to memory: its first `width` columns. Elements of a line are `step`
+// apart there; rows begin at row_in_shared() of where they go.
+template <typename T>
+__device__ void store(const Box& box, int width, int64_t step, const Tables<T>& tables,
+                      const T* from) {
+  constexpr int pack = kPack<T>;
+  const int rows = box.rows(), packs = most_packs<T>(width);
+  for (Walk walk(packs); walk.row < rows && walk.number < packs; walk.next(rows)) {
+    T* line = tables.rows[walk.row];
+    if (!line) continue;
+    line += tables.first * step;
+    const int column = walk.number * pack - behind_aligned(line);
+    const T* const values = from + row_in_shared(box, walk.row, line) + column;
+    if (step == 1 && column >= 0 && column + pack <= width) {
+      *reinterpret_cast<Pack<T, pack>*>(line + column) =
+          *reinterpret_cast<const Pack<T, pack>*>(values);
+      continue;
     }
 #pragma unroll
-    for (int k = 0; k < kAhead; ++k)
-      if (at[k] >= 0) to[at[k]] = values[k];
+    for (int j = 0; j < pack; ++j)
+      if (unsigned(column + j) < unsigned(width)) line[(column + j) * step] = values[j];
   }
 }
 
-// Copies the box to `to`, zeros where there is nothing; `first` and `size` are the line's.
+// Whether lines are stored by aligned packs wherever they begin at a multiple of one.
 template <typename T>
-__device__ void fill(const Box& box, const View& view, int planes, int64_t first, int64_t size,
-                     const Tables& tables, T* to) {
-  const T* const data = static_cast<const T*>(view.data);
-  const int rows = box.rows(planes);
-  int begin = 0, end = 0;
-  if (box.load > 1) {
-    const int64_t from = first < 0 ? 0 : (first + box.load - 1) / box.load * box.load;
-    const int64_t last = first + box.width < size ? first + box.width : size;
-    const int64_t to_last = last / box.load * box.load;
-    if (from < to_last) begin = int(from - first), end = int(to_last - first);
-  }
-  if (begin < end) {
-    if (box.load == kPack<T>) {
-      fill_loads<T, kPack<T>>(box, data, first, begin, end, rows, tables, to);
-    } else if constexpr (kPack<T> > 2) {
-      fill_loads<T, kPack<T> / 2>(box, data, first, begin, end, rows, tables, to);
-    }
-  }
-  fill_singles(box, data, begin, end, rows, tables, to);
-}
-
-// A box that a tile has made, to memory: `width` columns from the line's first-th on.
-template <typename T>
-__device__ void store(const Box& box, const View& view, int planes, int64_t first, int width,
-                      const Tables& tables, const T* from) {
-  const int64_t step = view.axis[2];
-  T* const data = static_cast<T*>(view.data) + first * step;
-  const int all = box.rows(planes) * width;
-  const Divisor by(width);
-#pragma unroll 4
-  for (int number = int(threadIdx.x); number < all; number += int(blockDim.x)) {
-    int column = number;
-    const int row = by.split(&column);
-    if (const int64_t line = tables.rows[row]; line != kNowhere)
-      data[line + column * step] = from[row * box.pitch + column];
-  }
-}
-
-// The widest loads that are aligned in every line of every plane: 16 bytes, half of it, or one element.
-template <typename T>
-int widest_load(const View& v, int64_t size) {
+bool aligned_lines(const View& v, int64_t size) {
   const int64_t strides[] = {v.batch, v.group, v.in_channel, v.out_channel, v.axis[0], v.axis[1]};
-  if (v.axis[2] != 1 || size == 1) return 1;
-  for (int load = kPack<T>; load > 1 && 2 * load >= kPack<T>; load /= 2)
-    if (aligned<T>(v, load, strides, 6)) return load;
-  return 1;
+  return v.axis[2] == 1 && size > 1 && aligned<T>(v, kPack<T>, strides, 6);
 }
 
 // As many parts of equal size as `most` a part asks for: the size of a part.

@@ -13,24 +13,20 @@
 //
 // Sizes inside a tile are ints; offsets into tensors are 64 bits.
 //
-// nvcc 13.0, sm_90a: 93 to 125 registers, no spills; four blocks on a multiprocessor.
+// nvcc 13.0, sm_90a: up to 102 registers, no spills; five blocks on a multiprocessor, four where the
+// taps are not known.
 #include "cuda/algo/depthwise/planes.h"
 
 namespace torchconv::cuda::channelwise {
 namespace {
-
-// What a block knows of each of its planes.
-struct Plane {
-  int64_t weight, output, bias;  // offsets of its first elements
-};
 
 // First output of the block on each axis, and its first plane.
 struct Corner {
   int64_t plane, o[3];
   __device__ Corner(const Tile& tile, int64_t block, int pack) {
     o[2] = split_off(&block, tile.blocks_width) * tile.strips * pack;
-    o[1] = split_off(&block, tile.blocks_height) * tile.height;
-    o[0] = split_off(&block, tile.blocks_depth) * tile.depth;
+    o[1] = split_off(&block, tile.blocks_height) * tile.out.height;
+    o[0] = split_off(&block, tile.blocks_depth) * tile.out.depth;
     plane = block * tile.planes;
   }
 };
@@ -49,13 +45,12 @@ struct Place {
   }
 };
 
-// The taps of a channel of each plane, as sums, in lines of tap_pitch.
+// The taps of each plane's channels, at their offsets, as sums in lines of tap_pitch.
 template <typename T, typename Sum>
-__device__ void fill_taps(const Problem& p, const Operands& operands, const Tile& tile,
-                          const Plane* planes, int filled, int64_t channel, Sum* taps) {
+__device__ void fill_taps(const Problem& p, const View& view, const Tile& tile,
+                          const int64_t* offsets, int filled, Sum* taps) {
   constexpr int kAhead = 4;
-  const View& view = operands.weight;
-  const T* const data = static_cast<const T*>(view.data) + channel * view.in_channel;
+  const T* const data = static_cast<const T*>(view.data);
   const int deep = int(p.axis[0].kernel_size), height = int(p.axis[1].kernel_size);
   const int width = int(p.axis[2].kernel_size), all = filled * deep * height * width;
 #pragma unroll 1
@@ -71,9 +66,8 @@ __device__ void fill_taps(const Problem& p, const Operands& operands, const Tile
       const unsigned line = tap / unsigned(width), column = tap % unsigned(width);
       const unsigned slice = line / unsigned(height);
       to[k] = int(line) * tile.tap_pitch + int(column);
-      values[k] =
-          data[planes[slice / unsigned(deep)].weight + slice % unsigned(deep) * view.axis[0] +
-               line % unsigned(height) * view.axis[1] + column * view.axis[2]];
+      values[k] = data[offsets[slice / unsigned(deep)] + slice % unsigned(deep) * view.axis[0] +
+                       line % unsigned(height) * view.axis[1] + column * view.axis[2]];
     }
 #pragma unroll
     for (int k = 0; k < kAhead; ++k)
@@ -117,40 +111,37 @@ struct Strip {
 // The sums of an item, to memory or to where they wait to be written together.
 template <typename T, int taps, int stride>
 __device__ __forceinline__ void store_strip(const Strip<T, taps, stride>& strip, const Job& job,
-                                            const Plane& plane, const Corner& corner,
-                                            const Place& at, int rows, T* out) {
+                                            typename SumOf<T>::Type bias, const Place& at, int rows,
+                                            const Tables<T>& tables, T* out) {
   using Sum = typename SumOf<T>::Type;
   constexpr int pack = kPack<T>;
-  const View& view = job.operands.output;
-  Sum bias{};
-  if (job.operands.bias.data)
-    bias = widen<Sum>(static_cast<const T*>(job.operands.bias.data)[plane.bias]);
-  T* line = static_cast<T*>(view.data) + plane.output + (corner.o[0] + at.depth) * view.axis[0] +
-            (corner.o[1] + at.row) * view.axis[1] + (corner.o[2] + at.column) * view.axis[2];
   const Box& box = job.tile.out;
-  const int first = ((at.plane * box.depth + at.depth) * box.height + at.row) * box.pitch;
-  const int64_t left = job.p.axis[2].output_size - corner.o[2] - at.column;
+  const int64_t step = job.operands.output.axis[2];
+  const int first = (at.plane * box.depth + at.depth) * box.height + at.row;
+  const int left = tables.size - int(tables.first) - at.column;
 #pragma unroll
   for (int v = 0; v < kRows<T>; ++v) {
     if (v >= rows) break;
+    T* const line = tables.rows[first + v] + tables.first * step;
     Pack<T, pack> values;
 #pragma unroll
     for (int r = 0; r < pack; ++r) values.value[r] = narrow<T>(strip.sum[v][r] + bias);
     if (job.tile.through_shared) {
-      *reinterpret_cast<Pack<T, pack>*>(out + first + v * box.pitch + at.column) = values;
+      T* const to = out + row_in_shared(box, first + v, line) + at.column;
+#pragma unroll
+      for (int r = 0; r < pack; ++r) to[r] = values.value[r];
     } else if (job.tile.store_wide && left >= pack) {
-      *reinterpret_cast<Pack<T, pack>*>(line) = values;
+      *reinterpret_cast<Pack<T, pack>*>(line + at.column) = values;
     } else {
 #pragma unroll
       for (int r = 0; r < pack; ++r) {
         if (r >= left) break;
-        T* const element = line + r * view.axis[2];
-        Sum sum = strip.sum[v][r] + bias;
-        if (job.operands.accumulate) sum += widen<Sum>(*element);
-        *element = narrow<T>(sum);
+        T* const element = line + (at.column + r) * step;
+        *element = job.operands.accumulate
+                       ? narrow<T>(strip.sum[v][r] + bias + widen<Sum>(*element))
+                       : values.value[r];
       }
     }
-    line += view.axis[1];
   }
 }
 
@@ -164,84 +155,87 @@ __device__ __forceinline__ void sum_tile(const Job& job, int64_t block) {
   unsigned char* const shared = dynamic_shared<unsigned char>();
   const SharedPlaces places = shared_places(p, tile, sizeof(T), sizeof(Sum));
   T* const inputs = reinterpret_cast<T*>(shared);
-  T* const outputs = reinterpret_cast<T*>(shared + places.out);
   Sum* const weights = reinterpret_cast<Sum*>(shared + places.weights);
-  const Tables in_tables(shared + places.in_tables, tile.in, tile.planes);
-  const Tables out_tables(shared + places.out_tables, tile.out, tile.planes);
-  __shared__ Plane planes[kMostPlanes];
-  __shared__ int64_t in_offsets[kMostPlanes], out_offsets[kMostPlanes];
+  T* const outputs = reinterpret_cast<T*>(shared + places.out);
+  Tables<T> in_tables(shared + places.in_tables, tile.in);
+  Tables<T> out_tables(shared + places.out_tables, tile.out);
+  // Of the planes: of their channels' inputs and taps, outputs and biases.
+  __shared__ int64_t in_offsets[kMostPlanes], tap_offsets[kMostPlanes];
+  __shared__ int64_t out_offsets[kMostPlanes];
+  __shared__ Sum biases[kMostPlanes];
 
-  const Corner corner(tile, block, pack);
-  const int64_t all_planes = p.batch * p.out_channels;
-  const int filled =
-      int(all_planes - corner.plane < tile.planes ? all_planes - corner.plane : tile.planes);
-  if (int(threadIdx.x) < filled) {
-    int64_t n = corner.plane + threadIdx.x;
-    const int64_t co = split_off(&n, p.out_channels_per_group()), g = split_off(&n, p.groups);
-    const int64_t output =
-        n * operands.output.batch + g * operands.output.group + co * operands.output.out_channel;
-    in_offsets[threadIdx.x] = n * operands.input.batch + g * operands.input.group;
-    out_offsets[threadIdx.x] = output;
-    planes[threadIdx.x] = {g * operands.weight.group + co * operands.weight.out_channel, output,
-                           g * operands.bias.group + co * operands.bias.out_channel};
-  }
-  __syncthreads();
-  const int64_t first[3] = {corner.o[0] * p.axis[0].stride - p.axis[0].padding,
-                            corner.o[1] * p.axis[1].stride - p.axis[1].padding,
-                            corner.o[2] * p.axis[2].stride - p.axis[2].padding};
-  set_tables(tile.in, p.padding_mode, p, &Axis::input_size, operands.input, in_offsets, filled,
-             first, in_tables);
-  if (tile.through_shared)
-    set_tables(tile.out, PaddingMode::zeros, p, &Axis::output_size, operands.output, out_offsets,
-               filled, corner.o, out_tables);
-
-  const int64_t channels = p.in_channels_per_group();
+  const int channels = int(p.in_channels_per_group());
   const int deep = int(p.axis[0].kernel_size), height = int(p.axis[1].kernel_size);
   const int width = int(p.axis[2].kernel_size), row_stride = int(p.axis[1].stride);
-  Strip<T, taps, stride> strip;
-  View input = operands.input;  // of the channel
-  for (int64_t channel = 0; channel < channels; ++channel) {
-    __syncthreads();
-    fill(tile.in, input, filled, first[2], p.axis[2].input_size, in_tables, inputs);
-    fill_taps<T, Sum>(p, operands, tile, planes, filled, channel, weights);
-    __syncthreads();
-    input.data = static_cast<T*>(input.data) + input.in_channel;
-    // Where there are several channels, a thread has one item, whose sums go on.
-    for (int item = int(threadIdx.x); item < tile.items; item += int(blockDim.x)) {
-      const Place at(tile, item, kRows<T>, pack);
-      int rows = tile.height - at.row;
-      if (rows > p.axis[1].output_size - corner.o[1] - at.row)
-        rows = int(p.axis[1].output_size - corner.o[1] - at.row);
-      if (rows > kRows<T>) rows = kRows<T>;
-      if (rows <= 0 || at.plane >= filled || corner.o[0] + at.depth >= p.axis[0].output_size ||
-          corner.o[2] + at.column >= p.axis[2].output_size)
-        continue;
-      if (channel == 0) strip = {};
-#pragma unroll 1
-      for (int t = 0; t < deep; ++t) {
-        const int slice = at.plane * tile.in.depth + at.depth * int(p.axis[0].stride) +
-                          t * int(p.axis[0].dilation);
-        const T* line = inputs + (slice * tile.in.height + at.row * row_stride) * tile.in.pitch +
-                        at.column * stride;
-        const Sum* const tap_lines = weights + (at.plane * deep + t) * height * tile.tap_pitch;
-        const int end = (rows - 1) * row_stride + height;
-#pragma unroll 1
-        for (int row = 0; row < end; ++row, line += tile.in.pitch)
-          strip.add_line(line, tap_lines, tile.tap_pitch, row, rows, row_stride, height, width);
+  {
+    const Corner corner(tile, block, pack);
+    const int64_t left = p.batch * p.out_channels - corner.plane;
+    const int filled = int(left < tile.planes ? left : tile.planes);
+    if (int(threadIdx.x) < filled) {
+      int64_t n = corner.plane + threadIdx.x;
+      const int64_t co = split_off(&n, p.out_channels_per_group()), g = split_off(&n, p.groups);
+      for (int ci = 0; ci < channels; ++ci) {
+        const int plane = int(threadIdx.x) * channels + ci;
+        in_offsets[plane] =
+            n * operands.input.batch + g * operands.input.group + ci * operands.input.in_channel;
+        tap_offsets[plane] = g * operands.weight.group + co * operands.weight.out_channel +
+                             ci * operands.weight.in_channel;
       }
-      if (channel == channels - 1)
-        store_strip(strip, job, planes[at.plane], corner, at, rows, outputs);
+      out_offsets[threadIdx.x] =
+          n * operands.output.batch + g * operands.output.group + co * operands.output.out_channel;
+      biases[threadIdx.x] = Sum{};
+      if (operands.bias.data)
+        biases[threadIdx.x] = widen<Sum>(static_cast<const T*>(
+            operands.bias.data)[g * operands.bias.group + co * operands.bias.out_channel]);
     }
+    __syncthreads();
+    const int64_t first[3] = {corner.o[0] * p.axis[0].stride - p.axis[0].padding,
+                              corner.o[1] * p.axis[1].stride - p.axis[1].padding,
+                              corner.o[2] * p.axis[2].stride - p.axis[2].padding};
+    in_tables.set(tile.in, p.padding_mode, p, &Axis::input_size, operands.input, in_offsets,
+                  filled * channels, first);
+    out_tables.set(tile.out, PaddingMode::zeros, p, &Axis::output_size, operands.output,
+                   out_offsets, filled, corner.o);
+    fill_taps<T, Sum>(p, operands.weight, tile, tap_offsets, filled * channels, weights);
+  }
+  __syncthreads();
+  fill(tile.in, in_tables, inputs);
+  __syncthreads();
+#pragma unroll 1
+  for (int item = int(threadIdx.x); item < tile.items; item += int(blockDim.x)) {
+    const Place at(tile, item, kRows<T>, pack);
+    const int first = (at.plane * tile.out.depth + at.depth) * tile.out.height + at.row;
+    int rows = 0;  // that are there, and not another tile's
+    while (rows < kRows<T> && at.row + rows < tile.out.height && out_tables.rows[first + rows])
+      ++rows;
+    if (rows == 0 || out_tables.first + at.column >= out_tables.size) continue;
+    Strip<T, taps, stride> strip;
+#pragma unroll 1
+    for (int t = 0; t < channels * deep; ++t) {
+      const int channel = channels == 1 ? 0 : t / deep, plane = at.plane * channels + channel;
+      const int slice = plane * tile.in.depth + at.depth * int(p.axis[0].stride) +
+                        (t - channel * deep) * int(p.axis[0].dilation);
+      const T* line = inputs + (slice * tile.in.height + at.row * row_stride) * tile.in.pitch +
+                      at.column * stride;
+      const Sum* const tap_lines =
+          weights + (at.plane * channels * deep + t) * height * tile.tap_pitch;
+      const int end = (rows - 1) * row_stride + height;
+#pragma unroll 1
+      for (int row = 0; row < end; ++row, line += tile.in.pitch)
+        strip.add_line(line, tap_lines, tile.tap_pitch, row, rows, row_stride, height, width);
+    }
+    store_strip(strip, job, biases[at.plane], at, rows, out_tables, outputs);
   }
   if (!tile.through_shared) return;
   __syncthreads();
-  const int64_t left = p.axis[2].output_size - corner.o[2];
-  store(tile.out, operands.output, filled, corner.o[2],
-        int(left < tile.out.width ? left : tile.out.width), out_tables, outputs);
+  const int left = out_tables.size - int(out_tables.first);
+  store(tile.out, left < tile.out.width ? left : tile.out.width, operands.output.axis[2],
+        out_tables, outputs);
 }
 
 template <typename T, int taps, int stride>
-__global__ void __launch_bounds__(kMostThreads, 4) sum_tiles(const __grid_constant__ Jobs jobs) {
+__global__ void __launch_bounds__(kMostThreads, taps == 0 ? 4 : kResident)
+    sum_tiles(const __grid_constant__ Jobs jobs) {
   int64_t block = blockIdx.x;
   int number = 0;
   for (; block >= jobs.job[number].blocks; ++number) block -= jobs.job[number].blocks;
@@ -257,11 +251,10 @@ bool run_jobs(Jobs* jobs, int count, const Context& context) {
     Tile& tile = job.tile;
     const View& output = job.operands.output;
     tile.store_wide =
-        !job.operands.accumulate && widest_load<T>(output, job.p.axis[2].output_size) == kPack<T>;
+        !job.operands.accumulate && aligned_lines<T>(output, job.p.axis[2].output_size);
     tile.through_shared = !job.operands.accumulate && !tile.store_wide;
     if (!choose_tile<T>(job.p, taps, &tile)) return false;
-    tile.in.load = widest_load<T>(job.operands.input, job.p.axis[2].input_size);
-    job.blocks = tile.blocks_planes * tile.blocks_depth * tile.blocks_height * tile.blocks_width;
+    job.blocks = tile.blocks();
     blocks += job.blocks;
     threads = std::max(threads, std::min<int64_t>(tile.items, kMostThreads));
     how.shared_bytes = std::max(how.shared_bytes, shared_bytes<T>(job.p, tile));
@@ -297,7 +290,7 @@ bool takes(const Problem& p, const Operands& operands) {
   const Axis *d = &p.axis[0], *h = &p.axis[1], *w = &p.axis[2];
   if (operands.input.axis[2] != 1 && w->input_size > 1) return false;
   if (w->stride > 2 || w->dilation != 1 || h->dilation != 1) return false;
-  if (p.in_channels_per_group() == 0) return false;
+  if (p.in_channels_per_group() < 1 || p.in_channels_per_group() > kMostPlanes) return false;
   for (const Axis* a : {d, h, w})
     if (a->stride > kMostSteps || a->dilation > kMostSteps || a->kernel_size < 1 ||
         a->kernel_size > 1024 || a->output_size > kMostSize || a->input_size > kMostSize)

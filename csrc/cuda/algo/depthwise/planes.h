@@ -8,10 +8,11 @@
 namespace torchconv::cuda::channelwise {
 
 constexpr int kMostThreads = 128;
-constexpr int kMostItems = 1024;        // of a tile, where a thread may have several
-constexpr int64_t kEnoughBlocks = 528;  // four on each multiprocessor of an H100
+constexpr int kResident = 5;                        // blocks of a multiprocessor
+constexpr int kMostItems = 1024;                    // of a tile
+constexpr int64_t kEnoughBlocks = 132 * kResident;  // for an H100
 constexpr int kMostShared = 96 << 10;   // bytes; two blocks on an sm_90, one on an sm_86
-constexpr int kAmpleShared = 40 << 10;  // a tile is made smaller down to this while it can
+constexpr int kAmpleShared = 36 << 10;  // a tile is made smaller down to this while it can
 constexpr int64_t kMostSteps = 64;      // stride or dilation that a tile may hold the gaps of
 constexpr int64_t kMostSize = 1 << 30;  // of a line
 
@@ -26,31 +27,32 @@ TORCHCONV_HOST_DEVICE constexpr int window(int taps, int stride) {
 }
 
 struct Tile {
-  int planes, depth, height, strips;  // outputs of a block; a strip is kPack of a line
-  int row_blocks;                     // of kRows rows
-  int items;                          // strips of kRows rows, of all planes and depths
+  int planes, strips, row_blocks;  // outputs of a block: strips of kPack, blocks of kRows rows
+  int items;                       // strips of kRows rows, of all planes and depths
   Divisor by_strips, by_row_blocks, by_depth;
-  Box in;         // inputs they meet
-  Box out;        // the outputs, where they go through shared memory
+  Box in;         // inputs they meet: planes and, of each, its channels
+  Box out;        // the outputs
   int tap_pitch;  // of a line of taps, sums
   bool store_wide, through_shared;
   int64_t blocks_planes, blocks_depth, blocks_height, blocks_width;
+
+  int64_t blocks() const { return blocks_planes * blocks_of_a_plane(); }
+  int64_t blocks_of_a_plane() const { return blocks_depth * blocks_height * blocks_width; }
 };
 
 // Where the parts of a block's shared memory begin.
 struct SharedPlaces {
-  int64_t weights, in_tables, out, out_tables, bytes;
+  int64_t weights, in_tables, out_tables, out, bytes;
 };
 TORCHCONV_HOST_DEVICE inline SharedPlaces shared_places(const Problem& p, const Tile& tile,
                                                         int element, int sum) {
   SharedPlaces s;
-  s.weights = tile.in.bytes(tile.planes, element);
-  s.in_tables = s.weights + round_up(int64_t(sum) * tile.planes * p.axis[0].kernel_size *
-                                         p.axis[1].kernel_size * tile.tap_pitch,
-                                     kVectorBytes);
-  s.out = s.in_tables + Tables::bytes(tile.in, tile.planes);
-  s.out_tables = s.out + (tile.through_shared ? tile.out.bytes(tile.planes, element) : 0);
-  s.bytes = s.out_tables + (tile.through_shared ? Tables::bytes(tile.out, tile.planes) : 0);
+  const int64_t tap_lines = tile.in.planes * p.axis[0].kernel_size * p.axis[1].kernel_size;
+  s.weights = tile.in.bytes(element);
+  s.in_tables = s.weights + round_up(sum * tap_lines * tile.tap_pitch, kVectorBytes);
+  s.out_tables = s.in_tables + tile.in.table_bytes();
+  s.out = s.out_tables + tile.out.table_bytes();
+  s.bytes = s.out + (tile.through_shared ? tile.out.bytes(element) : 0);
   return s;
 }
 
@@ -68,28 +70,28 @@ static_assert(sizeof(Jobs) <= 4096, "a kernel's parameters");
 
 // What a block of these outputs meets, and how its threads share the work.
 template <typename T>
-void set_sizes(const Problem& p, int planes, int depth, int row_blocks, int strips, int taps,
-               Tile* tile) {
+void set_sizes(const Problem& p, int64_t planes, int64_t depth, int64_t row_blocks, int64_t strips,
+               int taps, Tile* tile) {
   const Axis *d = &p.axis[0], *h = &p.axis[1], *w = &p.axis[2];
-  const int pack = kPack<T>, rows = kRows<T>, step = chunk(taps);
-  tile->planes = planes, tile->depth = depth, tile->strips = strips;
-  tile->row_blocks = row_blocks;
-  tile->height = int(row_blocks * rows < h->output_size ? row_blocks * rows : h->output_size);
-  tile->items = planes * depth * row_blocks * strips;
+  const int pack = kPack<T>, step = chunk(taps);
+  const int64_t height = std::min<int64_t>(row_blocks * kRows<T>, h->output_size);
+  tile->planes = int(planes), tile->strips = int(strips), tile->row_blocks = int(row_blocks);
+  tile->items = int(planes * depth * row_blocks * strips);
   tile->by_strips = Divisor(strips), tile->by_row_blocks = Divisor(row_blocks);
   tile->by_depth = Divisor(depth);
-  tile->in.depth = int((depth - 1) * d->stride + (d->kernel_size - 1) * d->dilation + 1);
-  tile->in.height = int((tile->height - 1) * h->stride + h->kernel_size);
-  tile->in.width = int((strips * pack - 1) * w->stride + w->kernel_size);
+  tile->in.set(planes * p.in_channels_per_group(),
+               (depth - 1) * d->stride + (d->kernel_size - 1) * d->dilation + 1,
+               (height - 1) * h->stride + h->kernel_size,
+               (strips * pack - 1) * w->stride + w->kernel_size);
   // The last strip's last window reaches this far.
   const int64_t reach = (strips - 1) * pack * w->stride + round_up(w->kernel_size, step) - step +
                         window<T>(taps, int(w->stride));
-  tile->in.pitch = int(round_up(reach < tile->in.width ? tile->in.width : reach, pack));
-  tile->out.depth = depth, tile->out.height = tile->height;
-  tile->out.width = tile->out.pitch = strips * pack;
+  tile->in.pitch = int(round_up(std::max<int64_t>(reach, tile->in.width), pack));
+  tile->out.set(planes, depth, height, strips * pack);
+  tile->out.pitch = int(strips * pack + pack);  // a line may begin behind an aligned element
   tile->tap_pitch = int(round_up(w->kernel_size, step == 8 ? 8 : 4));
   tile->blocks_depth = ceil_div(d->output_size, depth);
-  tile->blocks_height = ceil_div(h->output_size, tile->height);
+  tile->blocks_height = ceil_div(h->output_size, height);
   tile->blocks_width = ceil_div(w->output_size, strips * pack);
   tile->blocks_planes = ceil_div(p.batch * p.out_channels, planes);
 }
@@ -103,26 +105,22 @@ int64_t shared_bytes(const Problem& p, const Tile& tile) {
 // false where not even the smallest fits.
 template <typename T>
 bool choose_tile(const Problem& p, int taps, Tile* tile) {
-  const int64_t most_items = p.in_channels_per_group() == 1 ? kMostItems : kMostThreads;
+  const int64_t all_planes = p.batch * p.out_channels, channels = p.in_channels_per_group();
   const int64_t line = ceil_div(p.axis[2].output_size, kPack<T>);
   const int64_t lines = ceil_div(p.axis[1].output_size, kRows<T>);
   const bool one_line = p.axis[1].output_size * p.axis[0].output_size == 1;
-  int64_t strips = even(line, one_line ? most_items : 32);
-  const int64_t of_plane = std::min<int64_t>(most_items, 256);
-  int64_t rows = even(lines, of_plane / strips);
-  int64_t depth = even(p.axis[0].output_size, of_plane / (strips * rows));
-  int64_t planes = most_items / (strips * rows * depth);
-  planes = planes < kMostPlanes ? planes : kMostPlanes;
-  if (planes > p.batch * p.out_channels) planes = p.batch * p.out_channels;
+  constexpr int64_t kOfPlane = 256;  // items
+  int64_t strips = even(line, one_line ? kMostItems : 32);
+  int64_t rows = even(lines, kOfPlane / strips);
+  int64_t depth = even(p.axis[0].output_size, kOfPlane / (strips * rows));
+  int64_t planes =
+      std::min({kMostItems / (strips * rows * depth), kMostPlanes / channels, all_planes});
+  if (planes < 1) planes = 1;
+  set_sizes<T>(p, planes, depth, rows, strips, taps, tile);
+  planes = std::min(planes, ceil_div(all_planes * tile->blocks_of_a_plane(), kEnoughBlocks));
   for (;;) {
-    set_sizes<T>(p, int(planes), int(depth), int(rows), int(strips), taps, tile);
+    set_sizes<T>(p, planes, depth, rows, strips, taps, tile);
     const int64_t bytes = shared_bytes<T>(p, *tile);
-    const int64_t blocks =
-        tile->blocks_planes * tile->blocks_depth * tile->blocks_height * tile->blocks_width;
-    if (planes > 1 && blocks < kEnoughBlocks) {
-      planes = ceil_div(planes, 2);
-      continue;
-    }
     if (bytes <= kAmpleShared) return true;
     int64_t* const larger = planes > 1   ? &planes
                             : depth > 1  ? &depth

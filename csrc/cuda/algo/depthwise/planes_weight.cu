@@ -9,7 +9,8 @@
 // Last, the threads' sums are added in pairs, in a fixed order, and written as the part's, or as the
 // weight where there is one part.
 //
-// nvcc 13.0, sm_90a: REGS registers, no spills; four blocks on a multiprocessor.
+// nvcc 13.0, sm_90a: up to 128 registers, no spills, and four blocks on a multiprocessor for
+// 16-bit floats; three blocks for the others.
 #include <algorithm>
 
 #include "cuda/algo/depthwise/box.h"
@@ -35,8 +36,8 @@ TORCHCONV_HOST_DEVICE constexpr int window(int taps, int stride) {
 
 struct Tile {
   int images, strips;  // strips of a line
-  Divisor by_strips, by_height, by_depth;
-  Box in, out;    // of each image
+  Divisor by_strips;
+  Box in, out;    // their planes are images
   int chunks;     // of a line of taps
   int tap_lines;  // of one pair of channels
   int tap_tiles;  // (line, chunk) that one block has
@@ -52,10 +53,10 @@ struct SharedPlaces {
 };
 TORCHCONV_HOST_DEVICE inline SharedPlaces shared_places(const Tile& tile, int64_t element) {
   SharedPlaces s;
-  s.outputs = tile.in.bytes(tile.images, element);
-  s.in_tables = s.outputs + tile.out.bytes(tile.images, element);
-  s.out_tables = s.in_tables + Tables::bytes(tile.in, tile.images);
-  s.bytes = s.out_tables + Tables::bytes(tile.out, tile.images);
+  s.outputs = tile.in.bytes(element);
+  s.in_tables = s.outputs + tile.out.bytes(element);
+  s.out_tables = s.in_tables + tile.in.table_bytes();
+  s.bytes = s.out_tables + tile.out.table_bytes();
   return s;
 }
 
@@ -75,8 +76,8 @@ __device__ void add_tile(const Problem& p, const Tile& tile, const T* inputs, co
     const int line = tile.by_strips.split(&column);
     column *= pack;
     int h = line;
-    int d = tile.by_height.split(&h);
-    const int image = tile.by_depth.split(&d);
+    int d = tile.out.by_height.split(&h);
+    const int image = tile.out.by_depth.split(&d);
     if (d >= left[0] || h >= left[1] || column >= left[2]) continue;
     const int row = (image * tile.in.depth + d * strides[0] + tap[0]) * tile.in.height +
                     h * strides[1] + tap[1];
@@ -111,7 +112,7 @@ struct Job {
 };
 
 template <typename T, int taps, int stride>
-__global__ void __launch_bounds__(kThreads, 4)
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 4 : 3)
     sum_tiles(Problem p, Operands operands, Tile tile, typename SumOf<T>::Type* sums, int64_t parts,
               int64_t tiles) {
   using Sum = typename SumOf<T>::Type;
@@ -120,8 +121,8 @@ __global__ void __launch_bounds__(kThreads, 4)
   T* const inputs = reinterpret_cast<T*>(shared);
   const SharedPlaces places = shared_places(tile, sizeof(T));
   T* const outputs = reinterpret_cast<T*>(shared + places.outputs);
-  const Tables in_tables(shared + places.in_tables, tile.in, tile.images);
-  const Tables out_tables(shared + places.out_tables, tile.out, tile.images);
+  Tables<T> in_tables(shared + places.in_tables, tile.in);
+  Tables<T> out_tables(shared + places.out_tables, tile.out);
   __shared__ int64_t x_offsets[kMostPlanes], y_offsets[kMostPlanes];
   const int64_t outs = p.out_channels_per_group(), ins = p.in_channels_per_group();
   const Job job(tile, p.groups * outs * ins);
@@ -162,13 +163,13 @@ __global__ void __launch_bounds__(kThreads, 4)
                                co * operands.output.out_channel;
     }
     __syncthreads();
-    set_tables(tile.in, p.padding_mode, p, &Axis::input_size, operands.input, x_offsets, images, i,
-               in_tables);
-    set_tables(tile.out, PaddingMode::zeros, p, &Axis::output_size, operands.output, y_offsets,
-               images, o, out_tables);
+    in_tables.set(tile.in, p.padding_mode, p, &Axis::input_size, operands.input, x_offsets, images,
+                  i);
+    out_tables.set(tile.out, PaddingMode::zeros, p, &Axis::output_size, operands.output, y_offsets,
+                   images, o);
     __syncthreads();
-    fill(tile.in, operands.input, images, i[2], p.axis[2].input_size, in_tables, inputs);
-    fill(tile.out, operands.output, images, o[2], p.axis[2].output_size, out_tables, outputs);
+    fill(tile.in, in_tables, inputs);
+    fill(tile.out, out_tables, outputs);
     __syncthreads();
     if (works)
       add_tile<T, taps, stride>(p, tile, inputs, outputs, images, left, tap, slice, slices, sum);
@@ -213,13 +214,12 @@ void set_sizes(const Problem& p, int taps, int64_t images, int64_t depth, int64_
   const Axis *d = &p.axis[0], *h = &p.axis[1], *w = &p.axis[2];
   const int pack = kPack<T>, step = chunk(taps);
   tile->images = int(images), tile->strips = int(strips);
-  tile->by_strips = Divisor(int(strips)), tile->by_height = Divisor(int(height));
-  tile->by_depth = Divisor(int(depth));
-  tile->out.depth = int(depth), tile->out.height = int(height);
-  tile->out.width = tile->out.pitch = int(strips) * pack;
-  tile->in.depth = int((depth - 1) * d->stride + (d->kernel_size - 1) * d->dilation + 1);
-  tile->in.height = int((height - 1) * h->stride + (h->kernel_size - 1) * h->dilation + 1);
-  tile->in.width = int((tile->out.width - 1) * w->stride + w->kernel_size);
+  tile->by_strips = Divisor(strips);
+  tile->out.set(images, depth, height, strips * pack);
+  tile->out.pitch = tile->out.width;
+  tile->in.set(images, (depth - 1) * d->stride + (d->kernel_size - 1) * d->dilation + 1,
+               (height - 1) * h->stride + (h->kernel_size - 1) * h->dilation + 1,
+               (tile->out.width - 1) * w->stride + w->kernel_size);
   tile->chunks = int(ceil_div(w->kernel_size, step));
   const int64_t reach =
       (strips - 1) * pack * w->stride + (tile->chunks - 1) * step + window<T>(taps, int(w->stride));
@@ -330,8 +330,6 @@ bool weight_planes(const Problem& given, const Operands& views, const Context& c
     constexpr int kTaps = decltype(taps)::value, kStride = decltype(stride)::value;
     Tile tile;
     if (!choose_tile<T>(p, kTaps, &tile)) return false;
-    tile.in.load = widest_load<T>(operands.input, p.axis[2].input_size);
-    tile.out.load = widest_load<T>(operands.output, p.axis[2].output_size);
     const int64_t parts = parts_of(p, tile);
     const int64_t blocks = parts * p.out_channels * p.in_channels_per_group() * tile.tap_blocks;
     if (blocks > kMostBlocks) return false;
