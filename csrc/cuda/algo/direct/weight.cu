@@ -9,6 +9,9 @@
 namespace torchconv::cuda::sliding {
 namespace {
 
+// From so many elements on, a lane that adds several leaves lanes enough.
+constexpr int64_t kManyElements = 1 << 20;
+
 template <typename Number, int shifts, int columns>
 void run_shape(const WeightPlan& plan, const Context& context) {
   const WeightForm& w = plan.form;
@@ -22,12 +25,15 @@ void run_shape(const WeightPlan& plan, const Context& context) {
     launch(how, &slide_weight<Number, shifts, columns, shifts != 1>, w);
   else
     launch(how, &slide_weight<Number, shifts, columns, true>, w);
-  const int64_t elements = f.all_outs * f.channels * f.shifts;
-  how.blocks = dim3(unsigned(grid_stride_blocks(elements, 128, context.threads)));
+  const int64_t lines = f.all_outs * f.shifts;
+  how.blocks = dim3(unsigned(grid_stride_blocks(lines * kWarp, 128, context.threads)));
   how.threads = dim3(128);
   how.shared_bytes = 0;
   how.early = true;
-  launch(how, &add_weight_splits<Number>, w, columns, elements);
+  if (f.channels % 4 == 0 && lines * f.channels >= kManyElements)
+    launch(how, &add_weight_splits<Number, 4>, w, columns, lines);
+  else
+    launch(how, &add_weight_splits<Number, 1>, w, columns, lines);
 }
 
 template <typename Number>

@@ -237,6 +237,11 @@ __global__ void __launch_bounds__(kThreads, 1) slide_weight(WeightForm w) {
   store_sums<shifts, columns>(w, task, sum);
 }
 
+template <int count>
+struct alignas(4 * count) Floats {
+  float value[count];
+};
+
 // An element of the weight.
 struct Element {
   uint32_t group, out, channel, tap[kAxes];
@@ -269,16 +274,17 @@ __device__ __forceinline__ float from_definition(const WeightForm& w, const Elem
   return sum;
 }
 
-// The sums of the splits, in their order, by one thread for each element of the weight.
-template <typename T>
-__global__ void __launch_bounds__(128)
-    add_weight_splits(WeightForm w, int columns, int64_t elements) {
-  constexpr int kTogether = 16;  // splits on their way at once
+// The sums of the splits, in their order: a warp for each output channel and tap, its lanes along the
+// channels, `vector` of them each.
+template <typename T, int vector>
+__global__ void __launch_bounds__(128, 6)
+    add_weight_splits(WeightForm w, int columns, int64_t lines) {
+  constexpr int kTogether = 16 / vector;  // splits on their way at once
   const Form& f = w.f;
   wait_for_kernel();
   const int64_t split_step = w.partial_of(1, 0, 0, 0, columns);
-  for (int64_t i = int64_t(blockIdx.x) * 128 + threadIdx.x; i < elements;
-       i += int64_t(gridDim.x) * 128) {
+  const int warps = int(gridDim.x) * 4, lane = int(threadIdx.x) % kWarp;
+  for (int64_t i = int64_t(blockIdx.x) * 4 + threadIdx.x / kWarp; i < lines; i += warps) {
     uint32_t rest = uint32_t(i);
     const auto split = [&rest](int64_t size) {
       const uint32_t high = rest / uint32_t(size), digit = rest - high * uint32_t(size);
@@ -286,39 +292,48 @@ __global__ void __launch_bounds__(128)
       return digit;
     };
     Element e;
-    e.channel = split(f.channels);
-    uint32_t shift = split(f.shifts);
+    const uint32_t shift = split(f.shifts);
     e.out = split(f.outs), e.group = rest;
     const uint32_t member = split(f.joined);
-    const uint32_t row = member * uint32_t(f.outs) + e.out;
-    const uint32_t column = member * uint32_t(f.channels) + e.channel;
-    const uint32_t row_tile = row / uint32_t(w.rows()), column_tile = column / uint32_t(columns);
-    const float* partial =
-        w.partial + w.partial_of(0, rest, row_tile, column_tile, columns) +
-        (int64_t(shift) * w.rows() + row - row_tile * uint32_t(w.rows())) * columns + column -
-        column_tile * uint32_t(columns);
-    float sum = 0;
-#pragma unroll 1
-    for (int first = 0; first < w.splits; first += kTogether, partial += kTogether * split_step) {
-      float part[kTogether];
-#pragma unroll
-      for (int j = 0; j < kTogether; ++j)
-        part[j] = first + j < w.splits ? partial[j * split_step] : 0;
-#pragma unroll
-      for (int j = 0; j < kTogether; ++j) sum += part[j];
-    }
-    int64_t at =
-        e.group * f.weight.group + e.out * f.weight.out_channel + e.channel * f.weight.in_channel;
+    const uint32_t row = member * uint32_t(f.outs) + e.out, row_tile = row / uint32_t(w.rows());
+    const int64_t in_tile =
+        (int64_t(shift) * w.rows() + row - row_tile * uint32_t(w.rows())) * columns;
+    int64_t at = e.group * f.weight.group + e.out * f.weight.out_channel;
+    uint32_t taps = shift;
 #pragma unroll
     for (int a = kAxes - 1; a >= 0; --a) {
-      const uint32_t size = uint32_t(f.line[a].shifts), high = shift / size;
-      e.tap[a] = shift - high * size;
-      shift = high;
+      const uint32_t size = uint32_t(f.line[a].shifts), high = taps / size;
+      e.tap[a] = taps - high * size;
+      taps = high;
       at += e.tap[a] * f.weight.axis[a];
     }
-    if (sum != sum) sum = from_definition<T>(w, e);
-    if (w.accumulate) sum += read<T, float>(f.weight.data, at);
-    write<T, float>(f.weight.data, at, sum);
+    for (int channel = lane * vector; channel < f.channels; channel += kWarp * vector) {
+      const uint32_t column = member * uint32_t(f.channels) + uint32_t(channel);
+      const uint32_t column_tile = column / uint32_t(columns);
+      const float* partial = w.partial + w.partial_of(0, rest, row_tile, column_tile, columns) +
+                             in_tile + column - column_tile * uint32_t(columns);
+      float sum[vector] = {};
+#pragma unroll 1
+      for (int first = 0; first < w.splits; first += kTogether, partial += kTogether * split_step) {
+        Floats<vector> part[kTogether] = {};
+#pragma unroll
+        for (int j = 0; j < kTogether; ++j)
+          if (first + j < w.splits)
+            part[j] = *reinterpret_cast<const Floats<vector>*>(partial + j * split_step);
+#pragma unroll
+        for (int j = 0; j < kTogether; ++j)
+#pragma unroll
+          for (int v = 0; v < vector; ++v) sum[v] += part[j].value[v];
+      }
+#pragma unroll
+      for (int v = 0; v < vector; ++v) {
+        e.channel = uint32_t(channel + v);
+        if (sum[v] != sum[v]) sum[v] = from_definition<T>(w, e);
+        const int64_t element = at + (channel + v) * f.weight.in_channel;
+        if (w.accumulate) sum[v] += read<T, float>(f.weight.data, element);
+        write<T, float>(f.weight.data, element, sum[v]);
+      }
+    }
   }
 }
 
