@@ -169,7 +169,7 @@ inline bool set_weight_tile(const Problem& p, const Operands& operands, Form* f)
 }
 
 // Cycles of a multiprocessor for a tile: products, of which one of 64 x columns x 16 takes half a
-// cycle a column and a few more; loads; and its begin and end. None of it is measured yet.
+// cycle a column and a few more; loads; and its begin and end.
 inline double tile_cycles(const WeightForm& w, WeightShape shape, const Problem& p) {
   const int parts = w.sets * (kUnits / w.row_units);
   const double shifts = std::max(double(w.f.shifts) / parts, std::max(shape.shifts - 1.0, 1.0));
