@@ -137,10 +137,8 @@ int64_t scratch_bytes(const Problem&, int) { return 0; }
 void run(const Problem& p, const Operands& operands, const Context& context) {
   const int64_t elements = elements_of_result(p);
   if (elements == 0) return;
-  Launch how;
-  how.blocks = dim3(unsigned(grid_stride_blocks(elements, kThreads, context.threads)));
-  how.threads = dim3(kThreads);
-  how.stream = context.stream;
+  const Launch how = launch_of(grid_stride_blocks(elements, kThreads, context.threads), kThreads, 0,
+                               context.stream);
   for_dtype(p.dtype, [&](auto typed) {
     using T = decltype(typed);
     const auto start = [&](auto* kernel) { launch(how, kernel, p, operands, elements); };

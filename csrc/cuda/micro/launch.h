@@ -33,6 +33,12 @@ struct Launch {
   // May begin before the kernel before it is done, and waits for that with wait_for_kernel.
   bool early = false;
 };
+inline Launch launch_of(int64_t blocks, int64_t threads, int64_t shared_bytes, void* stream) {
+  Launch how;
+  how.blocks = dim3(unsigned(blocks)), how.threads = dim3(unsigned(threads));
+  how.shared_bytes = shared_bytes, how.stream = stream;
+  return how;
+}
 
 // Blocks of so many threads for a loop that strides over the grid, one element at a time: all
 // elements at once, or as many as keep every multiprocessor full (2048 threads) a few times over.

@@ -3,6 +3,8 @@
 // positions.
 //
 // nvcc 13.0, sm_90a: 38 to 64 registers.
+#include <algorithm>
+
 #include "core/walk.h"
 #include "cuda/algo/depthwise/kernels.h"
 
@@ -182,11 +184,8 @@ void for_float(DType dtype, const Body& body) {
 }
 
 Launch one_thread_each(int64_t elements, const Context& context) {
-  Launch how;
-  how.blocks = dim3(unsigned(grid_stride_blocks(elements, kThreads, context.threads)));
-  how.threads = dim3(kThreads);
-  how.stream = context.stream;
-  return how;
+  return launch_of(grid_stride_blocks(elements, kThreads, context.threads), kThreads, 0,
+                   context.stream);
 }
 
 }  // namespace
@@ -214,12 +213,9 @@ void weight_anyhow(const Problem& p, const Operands& operands, const Context& co
   for_float(p.dtype, [&](auto typed) {
     using T = decltype(typed);
     using Sum = typename SumOf<T>::Type;
-    Launch how;
     const int64_t jobs = elements * parts;
-    how.blocks = dim3(unsigned(jobs < kMostBlocks ? jobs : kMostBlocks));
-    how.threads = dim3(kThreads);
-    how.shared_bytes = kThreads * sizeof(Sum);
-    how.stream = context.stream;
+    const Launch how =
+        launch_of(std::min(jobs, kMostBlocks), kThreads, kThreads * sizeof(Sum), context.stream);
     launch(how, &sum_weights<T>, p, operands, static_cast<Sum*>(context.scratch), elements, parts);
   });
   add_parts(p, operands, context, parts);

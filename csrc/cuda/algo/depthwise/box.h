@@ -12,21 +12,6 @@ namespace torchconv::cuda::channelwise {
 
 constexpr int kMostPlanes = 64;  // of a box
 
-// Divides numbers whose product with the size is below 2^32, by one multiplication.
-struct Divisor {
-  unsigned size = 1, by = 0;  // 2^32 / size, rounded up
-  Divisor() = default;
-  explicit Divisor(int64_t divisor)
-      : size(unsigned(divisor)), by(0xffffffffu / unsigned(divisor) + 1) {}
-  // Returns number / size and leaves number % size.
-  TORCHCONV_HOST_DEVICE int split(int* number) const {
-    const unsigned all = unsigned(*number);
-    const unsigned quotient = size == 1 ? all : unsigned(uint64_t(all) * by >> 32);
-    *number = int(all - quotient * size);
-    return int(quotient);
-  }
-};
-
 struct Box {
   int planes = 1, depth = 1, height = 1, width = 1;  // depth, height and width of each plane
   int pitch = 1;                                     // of a line in shared memory
@@ -66,20 +51,15 @@ struct Tables {
       int h = row;
       int d = box.by_height.split(&h);
       const int plane = box.by_depth.split(&d);
-      const int64_t i = inside(mode, begin[0] + d, p.axis[0].*axis_size);
-      const int64_t j = inside(mode, begin[1] + h, p.axis[1].*axis_size);
+      const int64_t i = fold_inside(mode, begin[0] + d, p.axis[0].*axis_size);
+      const int64_t j = fold_inside(mode, begin[1] + h, p.axis[1].*axis_size);
       rows[row] =
           row < rows_there && i >= 0 && j >= 0
               ? static_cast<T*>(view.data) + offsets[plane] + i * view.axis[0] + j * view.axis[1]
               : nullptr;
     }
     for (int column = int(threadIdx.x); column < box.width; column += int(blockDim.x))
-      columns[column] = int(inside(mode, first + column, size));
-  }
-
- private:
-  static __device__ __forceinline__ int64_t inside(PaddingMode mode, int64_t i, int64_t size) {
-    return uint64_t(i) < uint64_t(size) ? i : fold_inside(mode, i, size);
+      columns[column] = int(fold_inside<int64_t>(mode, first + column, size));
   }
 };
 

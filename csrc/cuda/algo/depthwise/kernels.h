@@ -91,7 +91,8 @@ TORCHCONV_HOST_DEVICE inline int64_t divide(int64_t a, int64_t b) {
   if (((a | b) >> 32) == 0) return int64_t(uint32_t(a) / uint32_t(b));
   return a / b;
 }
-// Returns a % b and leaves a / b.
+// As core/arithmetic.h has it in 32 bits.
+using torchconv::split_off;
 TORCHCONV_HOST_DEVICE inline int64_t split_off(int64_t* a, int64_t b) {
   const int64_t quotient = divide(*a, b), rest = *a - quotient * b;
   *a = quotient;

@@ -245,15 +245,11 @@ bool run_lines(const Problem& p, const Operands& operands, const Context& contex
   tile.blocks_height = int(ceil_div(tile.blocks_height, tile.rounds));
   const double blocks = of_height * double(tile.blocks_height);
   if (blocks > double(kMostBlocks)) return false;
-  Launch how;
-  how.blocks = dim3(unsigned(blocks));
-  how.threads = dim3(kThreads);
-  how.shared_bytes = tile.tap_lines * line_bytes();
-  how.stream = context.stream;
   Operands views = operands;
   views.input = in_bytes<T>(operands.input);
   tile.step = int(views.input.axis[2]);
-  launch(how, &sum_lines<T, taps, stride>, p, views, tile);
+  launch(launch_of(int64_t(blocks), kThreads, tile.tap_lines * line_bytes(), context.stream),
+         &sum_lines<T, taps, stride>, p, views, tile);
   return true;
 }
 

@@ -115,13 +115,6 @@ bool for_kernel_of(const Problem& p, const Body& body) {
   }
 }
 
-// Leaves a / b in 32 bits and returns a % b.
-__device__ __forceinline__ int split_off(unsigned* a, int b) {
-  const unsigned quotient = *a / unsigned(b), rest = *a - quotient * unsigned(b);
-  *a = quotient;
-  return int(rest);
-}
-
 // A view whose strides count bytes, so that an address is one sum.
 template <typename T>
 View in_bytes(View view) {

@@ -213,14 +213,11 @@ bool weight_channels_last(const Problem& given, const Operands& views, const Con
     operands.input = in_bytes<T>(operands.input), operands.output = in_bytes<T>(operands.output);
     Tile tile = choose_tile<T, kTaps, kStride>(p);
     tile.x_step = int(operands.input.axis[2]), tile.y_step = int(operands.output.axis[2]);
-    Launch how;
-    how.blocks = dim3(unsigned(int64_t(tile.parts) * tile.blocks_channels * tile.blocks_tiles));
-    how.threads = dim3(kThreads);
-    how.shared_bytes = int64_t(tile.slices) * tile.block_tiles * taps_at_once(kTaps) *
-                       tile.channels * kVector<T> * int64_t(sizeof(Sum));
-    how.stream = context.stream;
-    launch(how, &sum_lines<T, kTaps, kStride>, p, operands, tile,
-           static_cast<Sum*>(context.scratch));
+    const int64_t blocks = int64_t(tile.parts) * tile.blocks_channels * tile.blocks_tiles;
+    const int64_t sums_bytes = int64_t(tile.slices) * tile.block_tiles * taps_at_once(kTaps) *
+                               tile.channels * kVector<T> * int64_t(sizeof(Sum));
+    launch(launch_of(blocks, kThreads, sums_bytes, context.stream), &sum_lines<T, kTaps, kStride>,
+           p, operands, tile, static_cast<Sum*>(context.scratch));
     add_parts(given, views, context, tile.parts);
     return true;
   });

@@ -244,8 +244,7 @@ __global__ void __launch_bounds__(kMostThreads, taps == 0 ? 4 : kResident)
 
 template <typename T, int taps, int stride>
 bool run_jobs(Jobs* jobs, int count, const Context& context) {
-  Launch how;
-  int64_t blocks = 0, threads = 0;
+  int64_t blocks = 0, threads = 0, bytes = 0;
   for (int j = 0; j < count; ++j) {
     Job& job = jobs->job[j];
     Tile& tile = job.tile;
@@ -257,13 +256,11 @@ bool run_jobs(Jobs* jobs, int count, const Context& context) {
     job.blocks = tile.blocks();
     blocks += job.blocks;
     threads = std::max(threads, std::min<int64_t>(tile.items, kMostThreads));
-    how.shared_bytes = std::max(how.shared_bytes, shared_bytes<T>(job.p, tile));
+    bytes = std::max(bytes, shared_bytes<T>(job.p, tile));
   }
   if (blocks > kMostBlocks) return false;
-  how.blocks = dim3(unsigned(blocks));
-  how.threads = dim3(unsigned(round_up(threads, kWarp)));
-  how.stream = context.stream;
-  launch(how, &sum_tiles<T, taps, stride>, *jobs);
+  launch(launch_of(blocks, round_up(threads, kWarp), bytes, context.stream),
+         &sum_tiles<T, taps, stride>, *jobs);
   return true;
 }
 

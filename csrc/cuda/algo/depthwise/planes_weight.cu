@@ -333,14 +333,10 @@ bool weight_planes(const Problem& given, const Operands& views, const Context& c
     const int64_t parts = parts_of(p, tile);
     const int64_t blocks = parts * p.out_channels * p.in_channels_per_group() * tile.tap_blocks;
     if (blocks > kMostBlocks) return false;
-    Launch how;
-    how.blocks = dim3(unsigned(blocks));
-    how.threads = dim3(kThreads);
     const int64_t sums = int64_t(kThreads) * chunk(kTaps) * sizeof(Sum);
-    how.shared_bytes = std::max(shared_places(tile, sizeof(T)).bytes, sums);
-    how.stream = context.stream;
-    launch(how, &sum_tiles<T, kTaps, kStride>, p, operands, tile,
-           static_cast<Sum*>(context.scratch), parts, tile.tiles());
+    const int64_t shared_bytes = std::max(shared_places(tile, sizeof(T)).bytes, sums);
+    launch(launch_of(blocks, kThreads, shared_bytes, context.stream), &sum_tiles<T, kTaps, kStride>,
+           p, operands, tile, static_cast<Sum*>(context.scratch), parts, tile.tiles());
     if (parts > 1) add_parts(given, views, context, parts);
     return true;
   });

@@ -103,8 +103,8 @@ struct BoxLoad {
     int64_t global;  // elements
   };
   static __device__ __forceinline__ At place(const Form& f, const Block& block, int number) {
-    const int high = divide_by(number, f.vectors ? f.by_pieces : f.by_positions);
-    const int low = number - high * (f.vectors ? f.pieces : f.positions);
+    int low = number;
+    const int high = f.vectors ? f.by_pieces.split(&low) : f.by_positions.split(&low);
     const int position = f.vectors ? high : low, piece = f.vectors ? low : high;
     const int64_t at = block.places[position];
     return {(piece * f.plane + position) * kPieceBytes, piece, at != kNowhere,

@@ -44,13 +44,15 @@ bool lie_alike(const View& a, const View& b, int axes) {
   for (int axis = 0; axis < axes; ++axis) same &= a.axis[axis] == b.axis[axis];
   return same;
 }
+bool lie_as_usual(const Problem& p, const Operands& operands) {
+  const Operands usual = usual_views(p);
+  return lie_alike(operands.input, usual.input, p.axes) &&
+         lie_alike(operands.output, usual.output, p.axes);
+}
 
 // The plan of a problem. What a plan needs depends on the axes that are joined, and that on the
 // views: there are two plans, one for the usual views and one for all others, which joins nothing.
-Plan plan_of(const Problem& p, const Operands& operands) {
-  const Operands usual = usual_views(p);
-  const bool joins = lie_alike(operands.input, usual.input, p.axes) &&
-                     lie_alike(operands.output, usual.output, p.axes);
+Plan plan_of(const Problem& p, const Operands& operands, bool joins) {
   if (p.result == Result::output) return plan_forward(p, operands, joins);
   if (p.padding_mode != PaddingMode::zeros) return {};
   if (is_strided(p)) return plan_by_phases(p, operands);
@@ -60,8 +62,8 @@ Plan plan_of(const Problem& p, const Operands& operands) {
   });
   return plan;
 }
-Plan usual_plan(const Problem& p) { return plan_of(p, usual_views(p)); }
-Plan other_plan(const Problem& p) { return plan_of(p, Operands{}); }
+Plan usual_plan(const Problem& p) { return plan_of(p, usual_views(p), true); }
+Plan other_plan(const Problem& p) { return plan_of(p, usual_views(p), false); }
 
 std::string refuses(const Problem& p) {
   if (p.dtype != DType::float32 && p.dtype != DType::bfloat16 && p.dtype != DType::float16)
@@ -110,30 +112,22 @@ int64_t scratch_bytes(const Problem& p, int) {
                   other.packed_bytes + other.partial_bytes);
 }
 
-Launch launch_of(int64_t blocks, int threads, int64_t shared_bytes, const Context& context) {
-  Launch how;
-  how.blocks = dim3(unsigned(blocks));
-  how.threads = dim3(unsigned(threads));
-  how.shared_bytes = shared_bytes;
-  how.stream = context.stream;
-  return how;
-}
-
 template <typename Number, int columns>
 void run_columns(const Plan& plan, const Context& context) {
   const Form& f = plan.form;
   const int64_t tiles = f.tiles * f.column_tiles;
-  Launch how = launch_of(tiles * f.splits, kThreads, plan.shared_bytes, context);
+  Launch how = launch_of(tiles * f.splits, kThreads, plan.shared_bytes, context.stream);
   how.early = true;
   launch(how, &slide<Number, columns>, f);
   if (f.splits > 1)
-    launch(launch_of(tiles, kThreads, plan.shared_bytes, context), &add_splits<Number, columns>, f);
+    launch(launch_of(tiles, kThreads, plan.shared_bytes, context.stream),
+           &add_splits<Number, columns>, f);
 }
 
 template <typename Number>
 void run_plan(const Plan& plan, const Context& context) {
   const int64_t pieces = plan.packed_bytes / kPieceBytes;
-  launch(launch_of(grid_stride_blocks(pieces, 128, context.threads), 128, 0, context),
+  launch(launch_of(grid_stride_blocks(pieces, 128, context.threads), 128, 0, context.stream),
          &pack_taps<Number>, plan.form, plan.columns, pieces, context.scratch);
   switch (plan.columns) {
     case 16: return run_columns<Number, 16>(plan, context);
@@ -164,7 +158,7 @@ bool stores_vectors(const Form& f) {
 void run(const Problem& p, const Operands& operands, const Context& context) {
   if (p.result == Result::weight) return run_weight(p, operands, context);
   if (p.batch == 0 || p.out_channels == 0) return;
-  Plan plan = plan_of(p, operands);
+  Plan plan = plan_of(p, operands, lie_as_usual(p, operands));
   plan.form.taps = context.scratch;
   plan.form.partial =
       reinterpret_cast<float*>(static_cast<char*>(context.scratch) + plan.packed_bytes);

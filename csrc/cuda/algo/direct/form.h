@@ -81,8 +81,8 @@ struct Form {
   int chunks = 1, step_shifts = 1, steps = 1;  // steps of a chunk
   int slots = 3;                               // of boxes
   int rounds = 1;                              // pieces of a chunk that each thread loads in a step
-  unsigned by_positions = 0, by_pieces = 0;    // 2^32 over them, rounded up: to divide by
-  bool vectors = false;                        // a piece lies in memory as it is
+  Divisor by_positions, by_pieces;
+  bool vectors = false;  // a piece lies in memory as it is
   int64_t tiles = 0, column_tiles = 0;
   int splits = 1, split_chunks = 0;  // the depth is cut into so many, of so many chunks each
   float* partial = nullptr;          // the sums of each split: [split][tile][number][thread]
@@ -90,11 +90,6 @@ struct Form {
   bool store_vectors = false;        // kPieceBytes of columns are written at once
   int fills = 1;                     // parts of a box that are not empty
 };
-
-// number / size, for numbers of pieces in a box; `by` is 2^32 / size rounded up.
-TORCHCONV_HOST_DEVICE inline int divide_by(int number, unsigned by) {
-  return int(uint64_t(unsigned(number)) * by >> 32);
-}
 
 // Bytes of a chunk's taps under one shift.
 TORCHCONV_HOST_DEVICE constexpr int64_t tap_bytes(int pieces, int columns) {
@@ -109,6 +104,16 @@ TORCHCONV_HOST_DEVICE inline int64_t index_of_box(const Line& x, int64_t base, i
 // Positions by which a shift moves along an axis of the box.
 TORCHCONV_HOST_DEVICE inline int moved(const Line& x, int shift) {
   return x.phase_of(shift) * x.extent + x.reach_of(shift);
+}
+// Positions of the box from shift 0 to this one.
+TORCHCONV_HOST_DEVICE inline int moved_by(const Form& f, int shift) {
+  int positions = 0;
+#pragma unroll
+  for (int a = kAxes - 1; a >= 0; --a) {
+    positions += moved(f.line[a], shift % f.line[a].shifts) * f.pitch[a];
+    shift /= f.line[a].shifts;
+  }
+  return positions;
 }
 
 // The element of the input that a position of the box is, before the channel; kNowhere in the padding.
@@ -196,17 +201,13 @@ struct Tile {
 };
 // Column tiles first: blocks that run together read the same boxes.
 TORCHCONV_HOST_DEVICE inline Tile tile_at(const Form& f, uint32_t number, int columns) {
-  const auto split = [&number](int64_t size) {
-    const uint32_t rest = number / uint32_t(size), digit = number - rest * uint32_t(size);
-    number = rest;
-    return digit;
-  };
   Tile t;
-  t.split = int(split(f.splits));
-  t.column = int(split(f.column_tiles)) * columns;
+  t.split = int(split_off(&number, f.splits));
+  t.column = int(split_off(&number, f.column_tiles)) * columns;
 #pragma unroll
-  for (int a = kAxes - 1; a >= 0; --a) t.base[a] = int64_t(split(f.line[a].tiles)) * f.line[a].box;
-  t.group = int(split(f.groups));
+  for (int a = kAxes - 1; a >= 0; --a)
+    t.base[a] = int64_t(split_off(&number, f.line[a].tiles)) * f.line[a].box;
+  t.group = int(split_off(&number, f.groups));
   t.image = int64_t(number) * f.box_batch;
   return t;
 }

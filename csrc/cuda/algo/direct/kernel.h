@@ -238,15 +238,7 @@ __global__ void __launch_bounds__(kThreads, columns > 32 ? 2 : 3) slide(Form f) 
     publish_barriers();
   }
 #pragma unroll 1
-  for (int i = int(threadIdx.x); i < f.shifts; i += kThreads) {
-    int rest = i, at = 0;
-#pragma unroll
-    for (int a = kAxes - 1; a >= 0; --a) {
-      at += moved(f.line[a], rest % f.line[a].shifts) * f.pitch[a];
-      rest /= f.line[a].shifts;
-    }
-    block.shifts[i] = at;
-  }
+  for (int i = int(threadIdx.x); i < f.shifts; i += kThreads) block.shifts[i] = moved_by(f, i);
   const Tile tile = tile_at(f, blockIdx.x, columns);
 #pragma unroll 1
   for (int i = int(threadIdx.x); i < f.positions; i += kThreads)

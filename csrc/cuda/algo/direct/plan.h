@@ -151,8 +151,7 @@ inline Plan finish(const Problem& p, Form f) {
   plan.partial_bytes = f.splits > 1 ? f.splits * tiles * kThreads * (plan.columns / 2) * 4 : 0;
   plan.shared_bytes = shared_places(f, plan.columns).bytes;
   if (plan.shared_bytes > kMostShared) return {};
-  const auto by = [](int size) { return unsigned(ceil_div(int64_t(1) << 32, size)); };
-  f.by_positions = by(f.positions), f.by_pieces = by(f.pieces);
+  f.by_positions = Divisor(f.positions), f.by_pieces = Divisor(f.pieces);
   f.fills = int(ceil_div(f.pieces * f.positions, f.rounds * kThreads));
   if (f.tiles * f.column_tiles * f.splits >= int64_t(1) << 31) return {};
   plan.packed_bytes =

@@ -16,19 +16,13 @@ template <typename Number, int shifts, int columns>
 void run_shape(const WeightPlan& plan, const Context& context) {
   const WeightForm& w = plan.form;
   const Form& f = w.f;
-  Launch how;
-  how.blocks = dim3(unsigned(w.blocks()));
-  how.threads = dim3(kThreads);
-  how.shared_bytes = plan.shared_bytes;
-  how.stream = context.stream;
+  Launch how = launch_of(w.blocks(), kThreads, plan.shared_bytes, context.stream);
   if (shifts == 1 && w.source[0].lines)
     launch(how, &slide_weight<Number, shifts, columns, shifts != 1>, w);
   else
     launch(how, &slide_weight<Number, shifts, columns, true>, w);
   const int64_t lines = f.all_outs * f.shifts;
-  how.blocks = dim3(unsigned(grid_stride_blocks(lines * kWarp, 128, context.threads)));
-  how.threads = dim3(128);
-  how.shared_bytes = 0;
+  how = launch_of(grid_stride_blocks(lines * kWarp, 128, context.threads), 128, 0, context.stream);
   how.early = true;
   if (f.channels % 4 == 0 && lines * f.channels >= kManyElements)
     launch(how, &add_weight_splits<Number, 4>, w, columns, lines);

@@ -24,16 +24,11 @@ struct WeightTask {
 };
 __device__ __forceinline__ WeightTask weight_task(const WeightForm& w) {
   uint32_t number = blockIdx.x;
-  const auto split = [&number](int64_t size) {
-    const uint32_t rest = number / uint32_t(size), digit = number - rest * uint32_t(size);
-    number = rest;
-    return digit;
-  };
   WeightTask task;
-  task.set = int(split(w.sets));
-  task.column_tile = split(w.column_tiles);
-  task.row_tile = split(w.row_tiles);
-  task.group = split(w.f.groups);
+  task.set = int(split_off(&number, w.sets));
+  task.column_tile = split_off(&number, w.column_tiles);
+  task.row_tile = split_off(&number, w.row_tiles);
+  task.group = split_off(&number, w.f.groups);
   task.split = int(number);  // blocks that run together read the same tiles
   // The same in all lanes, as the compiler is to see.
   const int unit = __shfl_sync(0xffffffff, int(threadIdx.x) / kWarpgroup, 0);
@@ -109,17 +104,6 @@ __device__ __forceinline__ void start_step(const uint32_t (&gradient)[4], const 
   for (int s = 0; s < count; ++s)
     multiply_held<Number, columns, across>(sum[s], gradient, box + (at + shift[s]));
   commit_products();
-}
-
-// Positions of the box from shift 0 to this one.
-__device__ __forceinline__ int moved_by(const Form& f, int shift) {
-  int positions = 0;
-#pragma unroll
-  for (int a = kAxes - 1; a >= 0; --a) {
-    positions += moved(f.line[a], shift % f.line[a].shifts) * f.pitch[a];
-    shift /= f.line[a].shifts;
-  }
-  return positions;
 }
 
 struct alignas(8) Pair {
@@ -286,15 +270,10 @@ __global__ void __launch_bounds__(128, 6)
   const int warps = int(gridDim.x) * 4, lane = int(threadIdx.x) % kWarp;
   for (int64_t i = int64_t(blockIdx.x) * 4 + threadIdx.x / kWarp; i < lines; i += warps) {
     uint32_t rest = uint32_t(i);
-    const auto split = [&rest](int64_t size) {
-      const uint32_t high = rest / uint32_t(size), digit = rest - high * uint32_t(size);
-      rest = high;
-      return digit;
-    };
     Element e;
-    const uint32_t shift = split(f.shifts);
-    e.out = split(f.outs), e.group = rest;
-    const uint32_t member = split(f.joined);
+    const uint32_t shift = split_off(&rest, f.shifts);
+    e.out = split_off(&rest, f.outs), e.group = rest;
+    const uint32_t member = split_off(&rest, f.joined);
     const uint32_t row = member * uint32_t(f.outs) + e.out, row_tile = row / uint32_t(w.rows());
     const int64_t in_tile =
         (int64_t(shift) * w.rows() + row - row_tile * uint32_t(w.rows())) * columns;
@@ -302,9 +281,7 @@ __global__ void __launch_bounds__(128, 6)
     uint32_t taps = shift;
 #pragma unroll
     for (int a = kAxes - 1; a >= 0; --a) {
-      const uint32_t size = uint32_t(f.line[a].shifts), high = taps / size;
-      e.tap[a] = taps - high * size;
-      taps = high;
+      e.tap[a] = split_off(&taps, f.line[a].shifts);
       at += e.tap[a] * f.weight.axis[a];
     }
     for (int channel = lane * vector; channel < f.channels; channel += kWarp * vector) {

@@ -109,8 +109,8 @@ __device__ __forceinline__ PieceAt<T> piece_at(const WeightForm& w, const Weight
   const int number = round * kThreads + int(threadIdx.x);
   if (number >= source.pieces * source.positions) return piece;
   const bool pieces_first = source.pieces_first();
-  const int high = divide_by(number, source.by);
-  const int low = number - high * (pieces_first ? source.pieces : source.positions);
+  int low = number;
+  const int high = source.by.split(&low);
   const int position = pieces_first ? high : low, which = pieces_first ? low : high;
   const int64_t place = places[source.first_place + position];
   const int channel = source.lines ? which : which * kGroup;

@@ -57,7 +57,7 @@ struct Source {
   int first = 0, to_piece = 0, to_position = 0;
   int first_place = 0;  // of the table of places
   int rounds = 0;       // pieces that each thread loads
-  unsigned by = 0;      // 2^32 over what neighbours count, rounded up
+  Divisor by;           // what neighbours count
 
   // Of neighbours in memory, the pieces of a position come first.
   TORCHCONV_HOST_DEVICE bool pieces_first() const { return !lines && copy_bytes > 0; }
@@ -125,7 +125,7 @@ inline int set_pieces(Source* s, int first, int rows, int positions) {
   s->to_piece = s->lines ? 1 : plane;
   s->to_position = s->lines ? rows + 1 : 1;
   s->rounds = int(ceil_div(s->pieces * s->positions, kThreads));
-  s->by = unsigned(ceil_div(int64_t(1) << 32, s->pieces_first() ? s->pieces : s->positions));
+  s->by = Divisor(s->pieces_first() ? s->pieces : s->positions);
   return first + std::max(pieces * plane, eights * (rows + 1));  // the same for both
 }
 

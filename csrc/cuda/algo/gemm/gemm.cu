@@ -17,6 +17,8 @@
 // float32; a tile of 64 takes 126 to 168.
 //
 // It ran on an H200 (2026-11-26). The emulator (tests/cuda) runs every kernel on the problem table.
+#include <algorithm>
+
 #include "core/algorithm.h"
 #include "core/relabel.h"
 #include "cuda/algo/gemm/kernel.h"
@@ -99,18 +101,10 @@ int64_t scratch_bytes(const Problem& p, int) {
   return most;
 }
 
-Launch launch_of(int64_t blocks, int threads, int64_t shared_bytes, const Context& context) {
-  Launch how;
-  how.blocks = dim3(unsigned(blocks < kMostBlocks ? blocks : kMostBlocks));
-  how.threads = dim3(unsigned(threads));
-  how.shared_bytes = shared_bytes;
-  how.stream = context.stream;
-  return how;
-}
-
 template <typename Number, int size>
 void multiply_all(const Form& f, const Context& context) {
-  const Launch how = launch_of(count_tiles(f), threads_of_tile(size), sizeof(Block<size>), context);
+  const Launch how = launch_of(std::min(count_tiles(f), kMostBlocks), threads_of_tile(size),
+                               sizeof(Block<size>), context.stream);
   if constexpr (sizeof(Stored<Number>) == 2)
     if (f.input_whole && f.weight_whole) return launch(how, &multiply<Number, size, true>, f);
   launch(how, &multiply<Number, size, false>, f);
@@ -124,7 +118,7 @@ void run_form(const Form& f, int size, const Context& context) {
   if (f.splits == 1) return;
   const int64_t elements = f.groups * f.rows * f.columns;
   const int64_t blocks = grid_stride_blocks(elements, 128, context.threads);
-  launch(launch_of(blocks, 128, 0, context), &add_splits<Stored<Number>, SumOf<Number>>, f);
+  launch(launch_of(blocks, 128, 0, context.stream), &add_splits<Stored<Number>, SumOf<Number>>, f);
 }
 
 void run_forward(Problem p, Operands operands, const Context& context) {
