@@ -377,8 +377,8 @@ FAULTS = {
     "channels_sign_lost": ("algo/indirect/by_channels.cpp", "q == 0 && run.n == 1", "false"),
     "channels_bias_lost": (
         "algo/indirect/by_channels.cpp",
-        "worker.starts + v * plan.lanes, Finish{},",
-        "worker.starts, Finish{},",
+        "worker.starts + v * plan.lanes;",
+        "worker.starts;",
     ),
     "weight_split_lost": ("algo/indirect/weight.cpp", "split < plan.splits; ++split", "false;"),
     "weight_place_kept": ("algo/indirect/weight.cpp", "unit == first || n == 0", "unit == first"),

@@ -1,7 +1,7 @@
 // The hot loops of this machine, as a table of functions over dense panels. T is the type that is
 // computed in: float (for float32, bfloat16, float16 as stored), double, or for whole numbers, which
 // wrap, the narrowest of uint16_t, uint32_t and uint64_t that holds them. A machine that multiplies
-// bfloat16 has tiles of BFloat16, too, whose sums are float.
+// bfloat16 has tiles of BFloat16 and of BFloat16Pair, too, whose sums are float.
 //
 // A tile multiplies with every sum in registers, vectors along j:
 //
@@ -180,6 +180,15 @@ struct LanePlanes {
   int64_t y_line;
 };
 
+// The numbers of two channels, which one product takes.
+struct BFloat16Pair {
+  BFloat16 number[2];
+};
+template <typename T>
+constexpr int kChannelsOf = 1;
+template <>
+constexpr int kChannelsOf<BFloat16Pair> = 2;
+
 // What products of T are summed in.
 template <typename T>
 struct SumOf {
@@ -189,10 +198,15 @@ template <>
 struct SumOf<BFloat16> {
   using Type = float;
 };
+template <>
+struct SumOf<BFloat16Pair> {
+  using Type = float;
+};
 template <typename T>
 using Sum = typename SumOf<T>::Type;
 
-// Of BFloat16 there are outer tiles, gather, interleave and scatter.
+// Of BFloat16 there are outer tiles, gather, interleave and scatter; of BFloat16Pair outer_offsets,
+// outer_places and gather_pairs.
 template <typename T>
 struct Kernels {
   int lanes;    // of one vector of sums; 0 in a table that this machine lacks
@@ -300,6 +314,9 @@ struct Kernels {
 
   // to[r * to_row + k] = from(r, k), converted.
   void (*gather)(Store store, const Lines& from, T* to, int64_t to_row);
+  // The same of pairs, whose second numbers lie at `second` as the first do, or are zero where it is
+  // null.
+  void (*gather_pairs)(const Lines& from, const void* second, T* to, int64_t to_row);
   // to[k * to_step + r * to_row] = sign * from(r, k), converted: lines become columns.
   void (*interleave)(Store store, const Lines& from, Sum<T> sign, T* to, int64_t to_row,
                      int64_t to_step);
@@ -330,6 +347,7 @@ struct Tables {
   Kernels<uint32_t> u32;
   Kernels<uint64_t> u64;
   Kernels<BFloat16> bf16;
+  Kernels<BFloat16Pair> bf16_pair;
 };
 
 template <typename T>

@@ -192,20 +192,35 @@ void turn_back(Store stored, const T* from, int64_t from_step, const T* start, F
   });
 }
 
-// The tiles, and what carries their sums.
+// What every table has.
 template <typename T>
-Kernels<T> make_tiles() {
+Kernels<T> make_common() {
   Kernels<T> table{};
   table.lanes = kLanes<Sum<T>>;
   table.steps = Product<T>::steps;
   table.rows = kRows;
   table.vectors = kVectors;
-  fill_outer<T, kRows, Panel::packed>(table.outer);
-  fill_lines<T, kRows>(table.outer_lines);
-  table.scatter = scatter<Sum<T>>;
   table.flush_denormals = flush_denormals;
   table.restore_denormals = restore_denormals;
   return table;
+}
+
+// The tiles, and what carries their sums.
+template <typename T>
+Kernels<T> make_tiles() {
+  Kernels<T> table = make_common<T>();
+  fill_outer<T, kRows, Panel::packed>(table.outer);
+  fill_lines<T, kRows>(table.outer_lines);
+  table.scatter = scatter<Sum<T>>;
+  return table;
+}
+// Those that find their operands through a table of offsets.
+template <typename T>
+void fill_indirect(Kernels<T>* table) {
+  fill_offsets<T, kRows>(table->outer_offsets);
+  fill_places<T, 1>(table);
+  fill_places<T, 2>(table);
+  fill_places<T, 3>(table);
 }
 
 template <typename T>
@@ -213,10 +228,7 @@ Kernels<T> make_kernels() {
   Kernels<T> table = make_tiles<T>();
   table.arrange = [](int64_t, int64_t, T*) {};
   fill_outer<T, kRows, Panel::blocks>(table.outer_blocks);
-  fill_offsets<T, kRows>(table.outer_offsets);
-  fill_places<T, 1>(&table);
-  fill_places<T, 2>(&table);
-  fill_places<T, 3>(&table);
+  fill_indirect(&table);
   table.dots = dots<T>;
   table.slide = slide<T>;
   table.lanes_planes = lanes_planes<T>;

@@ -20,11 +20,11 @@ LineAxes::LineAxes(const Problem& p) {
   }
 }
 
-LinesPlan::LinesPlan(const Problem& p, int64_t lanes_of_one, int64_t real_bytes,
-                     int64_t lines_bytes, bool whole)
+LinesPlan::LinesPlan(const Problem& p, int64_t lanes_of_one, int64_t channels_of_one,
+                     int64_t real_bytes, int64_t lines_bytes, bool whole)
     : LineCuts(p), lanes(lanes_of_one) {
   planes = planes_of(p.dtype);
-  channels = p.in_channels_per_group();
+  channels = ceil_div(p.in_channels_per_group(), channels_of_one);
   images = planes * channels * outer_taps;
   column_blocks = ceil_div(column.output_size, kMostColumns);
   columns = column.output_size;
@@ -84,8 +84,8 @@ bool add_outer_tap(const Problem& p, const Reals& input, int64_t number, const i
 // `rows` lines of the input, `apart` from each other, from `offset` on, slot by slot; but for the
 // zeros, which are there already.
 template <typename T>
-void PaddedLines<T>::pack_lines(const Place& place, int64_t offset, int64_t rows, int64_t apart,
-                                T* to) const {
+void PaddedLines<T>::pack_lines(const Place& place, int64_t offset, bool two, int64_t rows,
+                                int64_t apart, T* to) const {
   const Axis& x = plan.column;
   const int64_t step = input.stride.axis[p.axes - 1];
   for (int64_t s = 0; s < plan.slots; ++s, to += plan.slot) {
@@ -96,7 +96,12 @@ void PaddedLines<T>::pack_lines(const Place& place, int64_t offset, int64_t rows
         [&](int64_t column, int64_t index, int64_t length) {
           const Lines lines{input.at(offset + index * step), rows, apart, length,
                             length > 1 ? step * plan.spacing : 1};
-          kernels<T>().gather(input.store, lines, to + column, plan.line_length());
+          if constexpr (kChannelsOf<T> > 1)
+            kernels<T>().gather_pairs(
+                lines, two ? input.at(offset + index * step + input.stride.in_channel) : nullptr,
+                to + column, plan.line_length());
+          else
+            kernels<T>().gather(input.store, lines, to + column, plan.line_length());
         },
         [](int64_t, int64_t) {});
   }
@@ -104,7 +109,7 @@ void PaddedLines<T>::pack_lines(const Place& place, int64_t offset, int64_t rows
 
 // The lines that a place sees of one image of a channel.
 template <typename T>
-void PaddedLines<T>::pack_image(const Place& place, int64_t offset, T* to) const {
+void PaddedLines<T>::pack_image(const Place& place, int64_t offset, bool two, T* to) const {
   const int64_t first = place.line * plan.line.stride - plan.line.padding;
   const int64_t count = (place.lines - 1) * plan.line.stride + plan.reach(plan.line) + 1;
   const int64_t apart = line_step(p, input);
@@ -113,20 +118,36 @@ void PaddedLines<T>::pack_image(const Place& place, int64_t offset, T* to) const
     // Lines inside the image go together; a folded one goes alone, one of zeros is there already.
     const bool is_inside = i >= 0 && i == first + l;
     const int64_t some = is_inside ? std::min(plan.line.input_size - i, count - l) : 1;
-    if (i >= 0) pack_lines(place, offset + i * apart, some, apart, to + l * plan.line_length());
+    if (i >= 0)
+      pack_lines(place, offset + i * apart, two, some, apart, to + l * plan.line_length());
     l += some;
   }
 }
 
 template <typename T>
 void PaddedLines<T>::pack(const Place& place, int64_t n, int64_t g, T* lines) const {
+  const int64_t last = p.in_channels_per_group() - 1;
   for (int64_t plane = 0; plane < plan.planes; ++plane)
-    for (int64_t ci = 0; ci < plan.channels; ++ci)
+    for (int64_t ci = 0; ci <= last; ci += kChannelsOf<T>)
       for (int64_t t = 0; t < plan.outer_taps; ++t, lines += plan.image_elements()) {
         int64_t offset =
             plane + n * input.stride.batch + g * input.stride.group + ci * input.stride.in_channel;
-        if (meets(place, t, &offset)) pack_image(place, offset, lines);
+        if (meets(place, t, &offset))
+          pack_image(place, offset, kChannelsOf<T> > 1 && ci < last, lines);
       }
+}
+
+void pack_weights(const Reals& weight, const Grid& grid, int64_t channels, int64_t g, int64_t co,
+                  int64_t rows, BFloat16Pair* to, int64_t to_row, int64_t step) {
+  const int64_t taps = grid.per_image / std::max<int64_t>(channels, 1);
+  const int64_t first = g * weight.stride.group + co * weight.stride.out_channel;
+  for (int64_t ci = 0; ci < channels; ++ci)
+    for_each_run(grid, ci * taps, taps, [&](const Run& run) {
+      const Lines lines{weight.at(first + grid.offset(run)), rows, weight.stride.out_channel,
+                        run.count, grid.stride[grid.axes - 1]};
+      BFloat16* const at = to[(ci / 2 * taps + run.column) * step].number + ci % 2;
+      kernels<BFloat16>().interleave(weight.store, lines, 1, at, 2 * to_row, 2 * step);
+    });
 }
 
 template struct PaddedLines<float>;
@@ -134,5 +155,6 @@ template struct PaddedLines<double>;
 template struct PaddedLines<uint16_t>;
 template struct PaddedLines<uint32_t>;
 template struct PaddedLines<uint64_t>;
+template struct PaddedLines<BFloat16Pair>;
 
 }  // namespace torchconv

@@ -40,8 +40,8 @@ struct LineCuts : LineAxes {
   Place place(const Problem& p, int64_t number) const;
 };
 
-// How a problem is cut for packed lines. An image is what one group's channel, plane and outer tap
-// contribute.
+// How a problem is cut for packed lines. An image is what one group's channel (or as many as an
+// element holds), plane and outer tap contribute.
 struct LinesPlan : LineCuts {
   int64_t planes, channels, images;
   int64_t lanes;
@@ -54,8 +54,8 @@ struct LinesPlan : LineCuts {
   int64_t weight_row;  // from a row of taps to the next of its class
 
   // A place keeps about `lines_bytes` of lines, or a few that it does not share with others.
-  LinesPlan(const Problem& p, int64_t lanes_of_one, int64_t real_bytes, int64_t lines_bytes,
-            bool whole = false);
+  LinesPlan(const Problem& p, int64_t lanes_of_one, int64_t channels_of_one, int64_t real_bytes,
+            int64_t lines_bytes, bool whole = false);
   void set_band(int64_t most);
 
   // Whether every residue of the stride is a slot; else every tap is one.
@@ -79,7 +79,7 @@ constexpr int64_t kLinesBytes = 32 << 10;  // most of an L1 cache
 
 template <typename T>
 LinesPlan plan_of(const Problem& p, int64_t lines_bytes = kLinesBytes, bool whole = false) {
-  return LinesPlan(p, kernels<T>().lanes, sizeof(T), lines_bytes, whole);
+  return LinesPlan(p, kernels<T>().lanes, kChannelsOf<T>, sizeof(T), lines_bytes, whole);
 }
 
 // Adds where an outer tap, by its number, meets the input at an outer position; false where it meets
@@ -99,12 +99,14 @@ struct PaddedLines {
     return add_outer_tap(p, input, outer_tap, place.outer, offset);
   }
   // Zeros: what lies outside the input stays so from channel to channel.
-  void clear(T* lines) const { std::fill_n(lines, plan.lines_elements(), T(0)); }
+  void clear(T* lines) const { std::fill_n(lines, plan.lines_elements(), T{}); }
   void pack(const Place& place, int64_t n, int64_t g, T* lines) const;
 
  private:
-  void pack_lines(const Place& place, int64_t offset, int64_t rows, int64_t apart, T* to) const;
-  void pack_image(const Place& place, int64_t offset, T* to) const;
+  // Of a channel, or of two of them.
+  void pack_lines(const Place& place, int64_t offset, bool two, int64_t rows, int64_t apart,
+                  T* to) const;
+  void pack_image(const Place& place, int64_t offset, bool two, T* to) const;
 };
 
 // Whether a tensor's lines can be read and written where they are.
@@ -142,6 +144,10 @@ void pack_weights(const Reals& weight, const Grid& grid, int64_t g, int64_t co, 
     kernels<T>().interleave(weight.store, lines, sign, to + run.column * step, 0, step);
   });
 }
+
+// Those of `rows` output channels as pairs, each to_row from the last.
+void pack_weights(const Reals& weight, const Grid& grid, int64_t channels, int64_t g, int64_t co,
+                  int64_t rows, BFloat16Pair* to, int64_t to_row, int64_t step);
 
 // What its sums start from: the bias, or zero.
 template <typename T>

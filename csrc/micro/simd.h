@@ -267,18 +267,21 @@ inline Vec<T> load_even(const Stored* from) {
 // The first `count` lanes to every second element; those between are not touched.
 template <typename T, typename Stored>
 inline void store_even(Stored* to, Vec<T> v, int64_t count) {
+#if TORCHCONV_VECTOR_BYTES == 64
+  if constexpr (SameType<T, float>::value) {
+    const uint32_t even = 0x55555555u & uint32_t((uint64_t(1) << 2 * count) - 1);
+    if constexpr (sizeof(Stored) == 2) {
+      const auto bits = Conversion<T, Stored>::narrow(v);
+      return _mm512_mask_storeu_epi16(to, even, _mm512_cvtepu16_epi32((__m256i)bits));
+    }
+    Vec<T> low, high;
+    zip<T>(v, v, &low, &high, AllLanes<T>{});
+    _mm512_mask_storeu_ps(to, __mmask16(even), (__m512)low);
+    return _mm512_mask_storeu_ps(to + 16, __mmask16(even >> 16), (__m512)high);
+  }
+#endif
   for (int64_t k = 0; k < count; ++k) narrow(v[k], to + 2 * k);
 }
-#if TORCHCONV_VECTOR_BYTES == 64
-template <>
-inline void store_even<float, float>(float* to, Vec<float> v, int64_t count) {
-  const uint32_t even = 0x55555555u & uint32_t((uint64_t(1) << 2 * count) - 1);
-  Vec<float> low, high;
-  zip<float>(v, v, &low, &high, AllLanes<float>{});
-  _mm512_mask_storeu_ps(to, __mmask16(even), (__m512)low);
-  _mm512_mask_storeu_ps(to + 16, __mmask16(even >> 16), (__m512)high);
-}
-#endif
 
 // Neighbouring lanes added: x0+x1, x2+x3, ..., y0+y1, y2+y3, ...
 template <typename T, int... k>

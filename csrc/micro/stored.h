@@ -32,11 +32,15 @@ struct Conversion<float, BFloat16> {
   static Vec<float> widen(Bits bits) {
     return (Vec<float>)(__builtin_convertvector(bits, Vec<uint32_t>) << 16);
   }
+#if defined(TORCHCONV_BFLOAT16)
+  static Bits narrow(Vec<float> v) { return (Bits)_mm512_cvtneps_pbh((__m512)v); }
+#else
   static Bits narrow(Vec<float> v) {  // BFloat16::from, on all lanes
     const Vec<uint32_t> b = (Vec<uint32_t>)v, rounded = (b + 0x7fff + ((b >> 16) & 1)) >> 16;
     const Vec<uint32_t> kept = v == v ? rounded : Vec<uint32_t>{} + 0x7fc0;
     return __builtin_convertvector(kept, Bits);
   }
+#endif
 };
 template <>
 struct Conversion<float, Float16> {

@@ -6,8 +6,13 @@
 namespace torchconv::TORCHCONV_TARGET {
 
 Tables tables() {
-  return {make_kernels<float>(),    make_kernels<double>(),   make_kernels<uint16_t>(),
-          make_kernels<uint32_t>(), make_kernels<uint64_t>(), Kernels<BFloat16>{}};
+  return {make_kernels<float>(),
+          make_kernels<double>(),
+          make_kernels<uint16_t>(),
+          make_kernels<uint32_t>(),
+          make_kernels<uint64_t>(),
+          {},
+          {}};
 }
 
 }  // namespace torchconv::TORCHCONV_TARGET

@@ -98,5 +98,9 @@ template <>
 const Kernels<BFloat16>& kernels() {
   return tables().bf16;
 }
+template <>
+const Kernels<BFloat16Pair>& kernels() {
+  return tables().bf16_pair;
+}
 
 }  // namespace torchconv

@@ -7,6 +7,7 @@
 
 #define TORCHCONV_TARGET avx512_bf16
 #define TORCHCONV_VECTOR_BYTES 64
+#define TORCHCONV_BFLOAT16 1
 #if defined(__clang__)
 #pragma clang attribute push(                                                               \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c"))), \
@@ -32,7 +33,11 @@ namespace avx512_bf16 {
 // All else is AVX-512's.
 Tables tables() {
   Tables all = avx512::tables();
+  all.f32.scatter = scatter<float>;  // to bfloat16 by one instruction
+  all.f32.turn_back = turn_back<float>;
+  all.f32.from_lanes = from_lanes<float>;
   all.bf16 = bfloat16_kernels();
+  all.bf16_pair = pair_kernels();
   return all;
 }
 

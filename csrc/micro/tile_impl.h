@@ -116,14 +116,16 @@ void offsets_tile(int64_t depth, const T* a, const T* const* b, const int64_t* o
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) sum[i][j] = splat<Sum<T>>(start[i]);
   }
+  using P = Product<T>;
   for (; depth > 0; --depth, a += rows, ++offset) {
-    Vec<T> column[vectors];
+    decltype(P::template columns<1>(*b, 0)) column[vectors];
 #pragma GCC unroll 4
-    for (int j = 0; j < vectors; ++j) column[j] = load(from[j] + *offset);
+    for (int j = 0; j < vectors; ++j) column[j] = P::template columns<1>(from[j] + *offset, 0);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4
-      for (int j = 0; j < vectors; ++j) sum[i][j] += column[j] * a[i];
+      for (int j = 0; j < vectors; ++j)
+        sum[i][j] = P::add(sum[i][j], P::template row<1>(a + i), column[j]);
   }
   store_sums<T>(sum, c, c_row, false);
 }
@@ -132,22 +134,24 @@ void offsets_tile(int64_t depth, const T* a, const T* const* b, const int64_t* o
 template <typename T, int rows, int vectors>
 void places_tile(int64_t depth, const T* a, const int64_t* row, const int64_t* offset, const T* b,
                  Sum<T>* c, int64_t c_row, bool add) {
-  Vec<T> sum[rows][vectors];
+  Vec<Sum<T>> sum[rows][vectors];
   const T* from[rows];
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i) {
     from[i] = a + row[i];
 #pragma GCC unroll 4
-    for (int j = 0; j < vectors; ++j) sum[i][j] = Vec<T>{};
+    for (int j = 0; j < vectors; ++j) sum[i][j] = Vec<Sum<T>>{};
   }
+  using P = Product<T>;
   for (; depth > 0; --depth, b += vectors * kLanes<T>, ++offset) {
-    Vec<T> column[vectors];
+    decltype(P::template columns<1>(b, 0)) column[vectors];
 #pragma GCC unroll 4
-    for (int j = 0; j < vectors; ++j) column[j] = load(b + j * kLanes<T>);
+    for (int j = 0; j < vectors; ++j) column[j] = P::template columns<1>(b + j * kLanes<T>, 0);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4
-      for (int j = 0; j < vectors; ++j) sum[i][j] += column[j] * from[i][*offset];
+      for (int j = 0; j < vectors; ++j)
+        sum[i][j] = P::add(sum[i][j], P::template row<1>(from[i] + *offset), column[j]);
   }
   store_sums<T>(sum, c, c_row, add);
 }

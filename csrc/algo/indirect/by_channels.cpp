@@ -29,19 +29,19 @@ template <typename T>
 struct ByChannelsWorker {
   int64_t *along, *offsets, *places;
   T* lines;
-  T* weights;  // [block][depth][vector][lane]
-  T* starts;   // [vector][lane]
-  T* sums;     // [position][vector][lane], of a block
-  T* turned;   // [lane][position]
+  T* weights;      // [block][depth][vector][lane]
+  Sum<T>* starts;  // [vector][lane]
+  Sum<T>* sums;    // [position][vector][lane], of a block
+  Sum<T>* turned;  // [lane][position]
   ByChannelsWorker(const ByChannelsPlan<T>& plan, Arena* arena) {
     along = arena->take<int64_t>(plan.column.kernel_size);
     offsets = arena->take<int64_t>(plan.depth);
     places = arena->take<int64_t>(plan.sums_row);
     lines = arena->take<T>(plan.lines_elements());
     weights = arena->take<T>(plan.weights_elements());
-    starts = arena->take<T>(plan.vectors.count * plan.lanes);
-    sums = arena->take<T>(plan.sums_row * kMaxVectors * plan.lanes);
-    turned = arena->take<T>(plan.lanes * plan.sums_row);
+    starts = arena->take<Sum<T>>(plan.vectors.count * plan.lanes);
+    sums = arena->take<Sum<T>>(plan.sums_row * kMaxVectors * plan.lanes);
+    turned = arena->take<Sum<T>>(plan.lanes * plan.sums_row);
   }
 };
 
@@ -55,7 +55,8 @@ struct ByChannels : LinesEngine<T, ByChannelsPlan<T>> {
 
   void pack_group(int64_t g, const Worker& worker) const {
     const ChannelVectors& vectors = plan.vectors;
-    std::fill_n(worker.starts, vectors.count * plan.lanes, T(0));
+    std::fill_n(worker.starts, vectors.count * plan.lanes, Sum<T>(0));
+    if (kChannelsOf<T> > 1) std::fill_n(worker.weights, plan.weights_elements(), T{});
     for (int64_t b = 0; b < vectors.blocks; ++b)
       for (int64_t v = vectors.begin(b); v < vectors.begin(b + 1); ++v) {
         const int64_t co = vectors.first(v), rows = vectors.size(v), q = vectors.plane(v);
@@ -63,11 +64,17 @@ struct ByChannels : LinesEngine<T, ByChannelsPlan<T>> {
         pack_vector(g, co, rows, q,
                     worker.weights + (vectors.begin(b) * plan.depth + in_block) * plan.lanes, step);
         for (int64_t r = 0; r < rows; ++r)
-          worker.starts[v * plan.lanes + r] = start_of<T>(p, operands, g, co + r, q);
+          worker.starts[v * plan.lanes + r] = start_of<Sum<T>>(p, operands, g, co + r, q);
       }
   }
   // Rows of k of one vector, `step` apart.
   void pack_vector(int64_t g, int64_t co, int64_t rows, int64_t q, T* to, int64_t step) const {
+    if constexpr (kChannelsOf<T> > 1)
+      pack_weights(weight, taps_grid, p.in_channels_per_group(), g, co, rows, to, 1, step);
+    else
+      pack_numbers(g, co, rows, q, to, step);
+  }
+  void pack_numbers(int64_t g, int64_t co, int64_t rows, int64_t q, T* to, int64_t step) const {
     const int64_t base = g * weight.stride.group + co * weight.stride.out_channel;
     for_each_run(taps_grid, 0, plan.depth, [&](const Run& run) {
       const Lines lines{weight.at(base + (q ^ run.n) + taps_grid.offset(run)), rows,
@@ -83,7 +90,7 @@ struct ByChannels : LinesEngine<T, ByChannelsPlan<T>> {
   // Some lines of all channels, the first at x in the packed lines and at `offset` in the output.
   void make_strip(int64_t lines, int64_t columns, const T* x, int64_t offset,
                   const Worker& worker) const {
-    const Kernels<T>& kernel = kernels<T>();
+    const Kernels<Sum<T>>& kernel = kernels<Sum<T>>();
     const ChannelVectors& vectors = plan.vectors;
     const Finish finish{operands.accumulate, p.activation};
     const int64_t count = lines * columns, down = line_step(p, output);
@@ -93,22 +100,37 @@ struct ByChannels : LinesEngine<T, ByChannelsPlan<T>> {
       const int64_t tiles = ceil_div(count, plan.tile_rows(b));
       for (int64_t t = 0; t < tiles; ++t) {
         const int64_t begin = count * t / tiles, end = count * (t + 1) / tiles;
-        kernel.outer_places[end - begin - 1][width - 1](plan.depth, x, worker.places + begin,
-                                                        worker.offsets, block,
-                                                        worker.sums + begin * row, row, false);
+        kernels<T>().outer_places[end - begin - 1][width - 1](
+            plan.depth, x, worker.places + begin, worker.offsets, block, worker.sums + begin * row,
+            row, false);
       }
       for (int64_t v = vectors.begin(b); v < vectors.begin(b + 1); ++v) {
-        kernel.turn_back(kOwnStore<T>, worker.sums + (v - vectors.begin(b)) * plan.lanes, row,
-                         worker.starts + v * plan.lanes, Finish{},
-                         Lines{worker.turned, vectors.size(v), plan.sums_row, count, 1});
+        const Sum<T>* const sums = worker.sums + (v - vectors.begin(b)) * plan.lanes;
+        const Sum<T>* const start = worker.starts + v * plan.lanes;
         const int64_t channel =
             offset + vectors.first(v) * output.stride.out_channel + vectors.plane(v);
+        const auto line = [&](int64_t l) {
+          return Lines{output.at(channel + l * down), vectors.size(v), output.stride.out_channel,
+                       columns, output.stride.axis[p.axes - 1]};
+        };
+        if (turns_lines(columns)) {
+          for (int64_t l = 0; l < lines; ++l)
+            kernel.turn_back(output.store, sums + l * columns * row, row, start, finish, line(l));
+          continue;
+        }
+        kernel.turn_back(kOwnStore<Sum<T>>, sums, row, start, Finish{},
+                         Lines{worker.turned, vectors.size(v), plan.sums_row, count, 1});
         for (int64_t l = 0; l < lines; ++l)
-          kernel.scatter(output.store, worker.turned + l * columns, plan.sums_row, finish,
-                         Lines{output.at(channel + l * down), vectors.size(v),
-                               output.stride.out_channel, columns, output.stride.axis[p.axes - 1]});
+          kernel.scatter(output.store, worker.turned + l * columns, plan.sums_row, finish, line(l));
       }
     }
+  }
+  // Whether lines of sums are turned one by one, to where they belong; else all of a strip, then
+  // copied: shorter lines would leave much of a vector empty.
+  bool turns_lines(int64_t columns) const {
+    const int64_t rest = columns % plan.lanes;
+    return output.stride.out_channel == 1 ||
+           (output.stride.axis[p.axes - 1] == 1 && (rest == 0 || 2 * rest >= plan.lanes));
   }
 
   // One place of a block of pairs, those of a group behind each other.
@@ -160,7 +182,7 @@ struct ByChannels : LinesEngine<T, ByChannelsPlan<T>> {
     return places * (double(plan.depth) * product_seconds(plan) + vectors * kTurned) +
            pack_seconds(p, plan, again) +
            lines * double(plan.planes * p.out_channels_per_group()) * kLine +
-           packs * vectors * double(plan.depth) * kTurned + maps * kMap;
+           packs * vectors * double(plan.depth) * kTurnWeights<T> + maps * kMap;
   }
 };
 

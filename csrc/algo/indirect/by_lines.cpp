@@ -51,16 +51,16 @@ template <typename T>
 struct ByLinesWorker {
   int64_t *along, *offsets;
   T* lines;
-  T* weights;  // [block][depth][row]
-  T* starts;   // [row]
-  T* sums;     // [row][vector][lane]
+  T* weights;      // [block][depth][row]
+  Sum<T>* starts;  // [row]
+  Sum<T>* sums;    // [row][vector][lane]
   ByLinesWorker(const ByLinesPlan<T>& plan, Arena* arena) {
     along = arena->take<int64_t>(plan.column.kernel_size);
     offsets = arena->take<int64_t>(plan.depth);
     lines = arena->take<T>(plan.lines_elements());
     weights = arena->take<T>(plan.blocks * plan.height * plan.depth);
-    starts = arena->take<T>(plan.blocks * plan.height);
-    sums = arena->take<T>(plan.height * plan.sums_row());
+    starts = arena->take<Sum<T>>(plan.blocks * plan.height);
+    sums = arena->take<Sum<T>>(plan.height * plan.sums_row());
   }
 };
 
@@ -75,11 +75,16 @@ struct ByLines : LinesEngine<T, ByLinesPlan<T>> {
   int64_t rows_of(int64_t b) const { return std::min(plan.height, plan.rows - b * plan.height); }
 
   void pack_group(int64_t g, const Worker& worker) const {
+    if (kChannelsOf<T> > 1) std::fill_n(worker.weights, plan.rows * plan.depth, T{});
+    if constexpr (kChannelsOf<T> > 1)
+      for (int64_t b = 0; b < plan.blocks; ++b)
+        pack_weights(weight, taps_grid, p.in_channels_per_group(), g, b * plan.height, rows_of(b),
+                     worker.weights + b * plan.height * plan.depth, 1, rows_of(b));
     for (int64_t row = 0; row < plan.rows; ++row) {
       const int64_t b = row / plan.height, co = row / plan.planes, q = row % plan.planes;
       T* const to = worker.weights + b * plan.height * plan.depth + row % plan.height;
-      pack_weights(weight, taps_grid, g, co, q, to, rows_of(b));
-      worker.starts[row] = start_of<T>(p, operands, g, co, q);
+      if constexpr (kChannelsOf<T> == 1) pack_weights(weight, taps_grid, g, co, q, to, rows_of(b));
+      worker.starts[row] = start_of<Sum<T>>(p, operands, g, co, q);
     }
   }
 
@@ -106,8 +111,9 @@ struct ByLines : LinesEngine<T, ByLinesPlan<T>> {
               output.at(offset + first / plan.planes * output.stride.out_channel + q + l * apart),
               rows / plan.planes, output.stride.out_channel, strip.columns,
               output.stride.axis[p.axes - 1]};
-          kernel.scatter(output.store, worker.sums + q * sums_row + l * strip.sums_row(lanes),
-                         plan.planes * sums_row, finish, to);
+          kernels<Sum<T>>().scatter(output.store,
+                                    worker.sums + q * sums_row + l * strip.sums_row(lanes),
+                                    plan.planes * sums_row, finish, to);
         }
     }
   }
@@ -168,7 +174,7 @@ struct ByLines : LinesEngine<T, ByLinesPlan<T>> {
     const double weights = double(plan.places()) * double(std::max(p.groups, pairs.blocks)) * rows *
                            double(plan.depth);
     return products * kProduct + pack_seconds(p, plan, again) +
-           rows * (vectors * kWritten + lines * kLine) + weights * kWeight + maps * kMap;
+           rows * (vectors * kWritten + lines * kLine) + weights * kPackWeight<T> + maps * kMap;
   }
 };
 

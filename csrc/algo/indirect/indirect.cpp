@@ -37,12 +37,13 @@ std::string refuses(const Problem& p) { return best_way(p) ? "" : by_lines.refus
 
 double cost(const Problem& p) {
   double sum = best_way(p)->seconds(p);
-  // Elements of the input that are written apart from each other: those of float32 two apart by
-  // masks where there are such, those of 16 bits one by one.
+  // Elements of the input that are written apart from each other: floats two apart by masks where
+  // there are such.
   const int64_t stride = p.axis[p.axes - 1].stride;
   if (p.result == Result::input && stride > 1) {
-    const bool masks = p.dtype == DType::float32 && kernels<float>().lanes >= 16;
-    const bool by_one = stride > 2 || element_bytes(p.dtype) == 2;
+    const bool is_half = p.dtype == DType::bfloat16 || p.dtype == DType::float16;
+    const bool masks = (p.dtype == DType::float32 || is_half) && kernels<float>().lanes >= 16;
+    const bool by_one = stride > 2 || (is_half && !masks);
     sum += (by_one  ? kFar
             : masks ? kApart / 3
                     : kApart) *

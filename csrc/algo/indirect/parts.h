@@ -16,7 +16,6 @@ constexpr double kPack = 3e-10;       // of an element, to the packed lines
 constexpr double kStridedPack = 4.5e-10;
 constexpr double kPackAgain = 1e-10;  // for another part of the result
 constexpr double kLine = 5e-9;        // of each channel's line
-constexpr double kWeight = 1e-9;      // of an element
 constexpr double kMap = 3e-7;         // of an image of a group
 constexpr double kTurned = 3e-9;      // of a vector of channels that lie far apart in memory
 constexpr double kPlaces = 1.15;      // times kProduct, where elements are found one by one
@@ -32,6 +31,20 @@ extern const Way by_lines;     // vectors of positions
 extern const Way by_channels;  // vectors of output channels
 extern const Way by_weight;    // the same, whose sums are the weight's
 
+// Seconds to pack a weight, and a vector of weights of channels. Pairs are put together one by one.
+template <typename T>
+constexpr double kPackWeight = kChannelsOf<T> > 1 ? 3e-9 : 1e-9;
+template <typename T>
+constexpr double kTurnWeights = kChannelsOf<T> > 1 ? 1.5e-8 : kTurned;
+
+// Calls f with a zero of what a product takes of the dtype: pairs of channels, where the machine
+// multiplies bfloat16.
+template <typename F>
+auto in_product_type(DType dtype, const F& f) {
+  if (dtype == DType::bfloat16 && kernels<BFloat16Pair>().lanes > 0) return f(BFloat16Pair{});
+  return in_compute_type(dtype, f);
+}
+
 // The way of an engine (micro/lines_tasks.h) that says of itself, too,
 //
 //     refuses(problem)           of any result
@@ -39,25 +52,25 @@ extern const Way by_weight;    // the same, whose sums are the weight's
 template <template <typename> typename Engine>
 constexpr Way way_of() {
   return {[](const Problem& p) {
-            return in_compute_type(p.dtype, [&]<typename T>(T) { return Engine<T>::refuses(p); });
+            return in_product_type(p.dtype, [&]<typename T>(T) { return Engine<T>::refuses(p); });
           },
           [](const Problem& p) {
             double sum = 0;
             for_each_forward(p, Operands{}, [&](const Problem& q, const Operands&) {
-              sum += in_compute_type(q.dtype,
+              sum += in_product_type(q.dtype,
                                      [&]<typename T>(T) { return Engine<T>::seconds(q, sum > 0); });
             });
             return sum;
           },
           [](const Problem& p, int threads) {
-            return in_compute_type(p.dtype, [&]<typename T>(T) {
+            return in_product_type(p.dtype, [&]<typename T>(T) {
               return largest(p, padded_bytes<Engine<T>>) * workers_for(p, threads);
             });
           },
           [](const Problem& p, const Operands& operands, const Context& context) {
             Context own = context;
             own.threads = workers_for(p, context.threads);  // as many as there is scratch for
-            in_compute_type(p.dtype,
+            in_product_type(p.dtype,
                             [&]<typename T>(T) { run_padded<Engine<T>>(p, operands, own); });
           }};
 }
