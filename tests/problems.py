@@ -324,6 +324,7 @@ PROBLEMS = {
     "few_patches": "batch=2 channels=9>21 input=4x5 kernel=2x2 stride=2x2 bias=1",
     "few_groups": "batch=5 channels=36>24 groups=2 input=1x1 kernel=1x1 bias=1",
     "few_last": "batch=2 channels=35>18 input=2x2 kernel=1x1 bias=1 channels_last=1",
+    "few_deep": "batch=2 channels=61>27 input=5x6 kernel=3x3 padding=1x1 bias=1",
     "few_panels": "batch=22 channels=99>20 input=1x1 kernel=1x1",
     "kernel_is_deep_input": "batch=3 channels=24>18 input=4x4 kernel=4x4 bias=1",
     # A block that ends behind the first position of a line, which sees padding by its first tap

@@ -66,6 +66,11 @@ void arrange_pairs(int64_t depth, int64_t rows, BFloat16* a) {
   }
 }
 
+void dots_bits(Store, const Lines& a, const BFloat16* b, int64_t b_row, int64_t columns, float* c,
+               int64_t c_row) {
+  dots_of<BFloat16, BFloat16>(a, b, b_row, columns, c, c_row);
+}
+
 // Only carried: as the whole numbers that their bits are.
 void gather_bits(Store, const Lines& from, BFloat16* to, int64_t to_row) {
   gather_lines<uint16_t, uint16_t>(from, reinterpret_cast<uint16_t*>(to), to_row);
@@ -74,6 +79,20 @@ void interleave_bits(Store, const Lines& from, float, BFloat16* to, int64_t to_r
                      int64_t to_step) {
   interleave_lines<uint16_t, uint16_t>(from, 1, reinterpret_cast<uint16_t*>(to), to_row, to_step);
 }
+
+template <>
+struct Dot<BFloat16, BFloat16> {
+  using Operand = Halves;
+  static Halves whole(const BFloat16* from) {
+    return load(reinterpret_cast<const uint16_t*>(from));
+  }
+  static Halves part(const BFloat16* from, int64_t count) {
+    return load_first<Halves>(from, count * int64_t(sizeof *from));
+  }
+  static Vec<float> add(Vec<float> sum, Halves a, Halves b) {
+    return Product<BFloat16>::add(sum, a, b);
+  }
+};
 
 template <>
 struct Product<BFloat16Pair> {
@@ -127,6 +146,7 @@ Kernels<BFloat16Pair> pair_kernels() {
 Kernels<BFloat16> bfloat16_kernels() {
   Kernels<BFloat16> table = make_tiles<BFloat16>();
   table.arrange = arrange_pairs;
+  table.dots = dots_bits;
   table.gather = gather_bits;
   table.interleave = interleave_bits;
   return table;

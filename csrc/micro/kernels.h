@@ -205,7 +205,7 @@ struct SumOf<BFloat16Pair> {
 template <typename T>
 using Sum = typename SumOf<T>::Type;
 
-// Of BFloat16 there are outer tiles, gather, interleave and scatter; of BFloat16Pair outer_offsets,
+// Of BFloat16 there are outer tiles, dots, gather, interleave and scatter; of BFloat16Pair outer_offsets,
 // outer_places and gather_pairs.
 template <typename T>
 struct Kernels {
@@ -247,7 +247,7 @@ struct Kernels {
   //     c[j * c_row + i] += sum over k of a(i, k) * b[j * b_row + k],    j below `columns`
   //
   // Each line's sum has the same order whatever the lines around it.
-  void (*dots)(Store store, const Lines& a, const T* b, int64_t b_row, int64_t columns, T* c,
+  void (*dots)(Store store, const Lines& a, const T* b, int64_t b_row, int64_t columns, Sum<T>* c,
                int64_t c_row);
 
   // Taps that slide over lines laid out so that all outputs move together. Forward:

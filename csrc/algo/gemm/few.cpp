@@ -19,13 +19,17 @@
 namespace torchconv::gemm_detail {
 namespace {
 
-// Measured: with more positions panels of W repay. Tiles reach further than dots, as they load less.
+// Measured: with more positions panels of W repay. Tiles reach further than dots, as they load less;
+// dots of many steps furthest, as neither lanes nor positions are left over.
 constexpr int64_t kFewForDots = 12;
+constexpr int64_t kFewForDeepDots = 64;
+constexpr int64_t kDeep = 512;
 constexpr int64_t kFewForTiles = 24;
-constexpr int64_t kFewBytes = 16 << 10;  // of a chunk of X^T: half of an L1 cache
-constexpr int64_t kLeastDepth = 256;     // of a chunk
-constexpr int64_t kRowsBytes = 1 << 20;  // of sums and of a strip of W
-constexpr int64_t kAliasedBytes = 4096;  // columns so far apart share a set of the L1 cache
+constexpr int64_t kFewBytes = 16 << 10;    // of a chunk of X^T: half of an L1 cache
+constexpr int64_t kDeepBytes = 256 << 10;  // in an L2 cache
+constexpr int64_t kLeastDepth = 256;       // of a chunk
+constexpr int64_t kRowsBytes = 1 << 20;    // of sums and of a strip of W
+constexpr int64_t kAliasedBytes = 4096;    // columns so far apart share a set of the L1 cache
 
 // How it is cut. Only the blocks of rows depend on the threads.
 template <typename T>
@@ -39,7 +43,9 @@ struct FewPlan {
     rows = p.out_channels_per_group();
     depth = p.taps() * p.in_channels_per_group();
     positions = p.batch * p.output_positions();
-    const int64_t most = std::max(kFewBytes / (positions * int64_t(sizeof(T))), kLeastDepth);
+    const int64_t most = std::max(
+        (positions > kFewForTiles ? kDeepBytes : kFewBytes) / (positions * int64_t(sizeof(T))),
+        kLeastDepth);
     chunk = round_up(ceil_div(depth, std::max<int64_t>(ceil_div(depth, most), 1)), kernel.lanes);
     const int64_t line = 64 / int64_t(sizeof(T));
     const int64_t most_rows = kRowsBytes / ((positions + kDepthAtATime) * int64_t(sizeof(T)));
@@ -52,15 +58,15 @@ struct FewPlan {
 
 template <typename T>
 struct FewWorker {
-  T* patches;  // [chunk][positions] of X
-  T* turned;   // [positions][chunk] of X^T
-  T* strip;    // [kDepthAtATime][rows_per_block] of W, where a tile cannot read it
-  T* sums;     // [positions][rows_per_block] of Y^T
+  T* patches;    // [chunk][positions] of X
+  T* turned;     // [positions][chunk] of X^T
+  T* strip;      // [kDepthAtATime][rows_per_block] of W, where a tile cannot read it
+  Sum<T>* sums;  // [positions][rows_per_block] of Y^T
   FewWorker(const FewPlan<T>& plan, Arena* arena) {
     patches = arena->take<T>(plan.chunk * plan.positions);
     turned = arena->take<T>(plan.chunk * plan.positions);
     strip = arena->take<T>(kDepthAtATime * plan.rows_per_block);
-    sums = arena->take<T>(plan.positions * plan.rows_per_block);
+    sums = arena->take<Sum<T>>(plan.positions * plan.rows_per_block);
   }
 };
 
@@ -94,14 +100,14 @@ struct Few {
   }
 
   // The sums begin at the bias.
-  void start(const Block& b, T* sums) const {
-    std::fill(sums, sums + plan.positions * plan.rows_per_block, T(0));
+  void start(const Block& b, Sum<T>* sums) const {
+    std::fill(sums, sums + plan.positions * plan.rows_per_block, Sum<T>(0));
     if (!operands.bias.data) return;
     const Reals bias(operands.bias, p.dtype);
     const int64_t step = bias.stride.out_channel;
     const Lines lines{bias.at(b.g * bias.stride.group + b.r0 * step), 1, 0, b.rows, step};
     for (int64_t j = 0; j < plan.positions; ++j)
-      kernels<T>().gather(bias.store, lines, sums + j * plan.rows_per_block, 0);
+      kernels<Sum<T>>().gather(bias.store, lines, sums + j * plan.rows_per_block, 0);
   }
 
   // Depth [k0, k0 + count) of W's rows, each contiguous, times X^T.
@@ -119,6 +125,7 @@ struct Few {
     for (int64_t j = 0; j < plan.positions; j += plan.width) {
       const int64_t width = std::min(plan.width, plan.positions - j);
       pack_patches(p, input, b.g, 0, k0, k0 + count, j, width, worker.turned + j * count, width);
+      kernel.arrange(count, width, worker.turned + j * count);
     }
     const bool in_place = weight.bytes == sizeof(T);
     const int64_t whole = in_place ? b.rows / kernel.lanes * kernel.lanes : 0;
@@ -151,7 +158,7 @@ struct Few {
       }
   }
 
-  void store(const Block& b, const T* sums) const {
+  void store(const Block& b, const Sum<T>* sums) const {
     const Grid grid = joined_grid(p, output.stride);
     for_each_run(grid, 0, plan.positions, [&](const Run& run) {
       const int64_t offset = run.n * output.stride.batch + b.g * output.stride.group +
@@ -180,8 +187,9 @@ struct Few {
 
 bool is_few(const Problem& p, bool rows_lie_together) {
   const int64_t positions = p.batch * p.output_positions();
-  return !is_complex(p.dtype) && p.out_channels * positions > 0 &&
-         positions <= (rows_lie_together ? kFewForDots : kFewForTiles);
+  const bool deep = p.taps() * p.in_channels_per_group() >= kDeep;
+  const int64_t few = !rows_lie_together ? kFewForTiles : deep ? kFewForDeepDots : kFewForDots;
+  return !is_complex(p.dtype) && p.out_channels * positions > 0 && positions <= few;
 }
 
 template <typename T>
@@ -204,7 +212,7 @@ bool run_few(const Problem& p, const Operands& operands, const Context& context)
 
 template <typename T>
 int64_t few_scratch(const Problem& p, int threads) {
-  if (!is_few(p, false)) return 0;
+  if (!is_few(p, false) && !is_few(p, true)) return 0;
   const FewPlan<T> plan(p, threads);
   Arena arena{nullptr};
   for (int w = 0; w < plan.workers; ++w) FewWorker<T>(plan, &arena);
@@ -216,10 +224,12 @@ template bool run_few<double>(const Problem&, const Operands&, const Context&);
 template bool run_few<uint16_t>(const Problem&, const Operands&, const Context&);
 template bool run_few<uint32_t>(const Problem&, const Operands&, const Context&);
 template bool run_few<uint64_t>(const Problem&, const Operands&, const Context&);
+template bool run_few<BFloat16>(const Problem&, const Operands&, const Context&);
 template int64_t few_scratch<float>(const Problem&, int);
 template int64_t few_scratch<double>(const Problem&, int);
 template int64_t few_scratch<uint16_t>(const Problem&, int);
 template int64_t few_scratch<uint32_t>(const Problem&, int);
 template int64_t few_scratch<uint64_t>(const Problem&, int);
+template int64_t few_scratch<BFloat16>(const Problem&, int);
 
 }  // namespace torchconv::gemm_detail

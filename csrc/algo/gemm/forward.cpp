@@ -266,7 +266,7 @@ void run_forward(Problem p, Operands operands, const Context& context) {
   straighten_taps(&p, &operands.weight);
   taps_to_channels(&p, &operands);
   simplify(&p, &operands);
-  if (run_few<Sum<T>>(p, operands, context)) return;
+  if (run_few<T>(p, operands, context)) return;
   const ForwardPlan<T> plan(p, context.threads);
   const Forward<T> forward(p, operands, plan);
   Arena counter{nullptr};
@@ -284,7 +284,7 @@ int64_t forward_scratch(const Problem& p, int threads) {
   const ForwardPlan<T> plan(p, threads);
   Arena arena{nullptr};
   for (int w = 0; w < plan.workers; ++w) Worker<T>(plan, &arena);
-  return std::max(arena.used, few_scratch<Sum<T>>(p, threads));
+  return std::max(arena.used, few_scratch<T>(p, threads));
 }
 
 template void run_forward<float>(Problem, Operands, const Context&);
