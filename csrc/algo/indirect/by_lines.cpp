@@ -75,11 +75,12 @@ struct ByLines : LinesEngine<T, ByLinesPlan<T>> {
   int64_t rows_of(int64_t b) const { return std::min(plan.height, plan.rows - b * plan.height); }
 
   void pack_group(int64_t g, const Worker& worker) const {
-    if (kChannelsOf<T> > 1) std::fill_n(worker.weights, plan.rows * plan.depth, T{});
-    if constexpr (kChannelsOf<T> > 1)
+    if constexpr (kChannelsOf<T> > 1) {
+      std::fill_n(worker.weights, plan.rows * plan.depth, T{});  // of a last channel by itself
       for (int64_t b = 0; b < plan.blocks; ++b)
         pack_weights(weight, taps_grid, p.in_channels_per_group(), g, b * plan.height, rows_of(b),
                      worker.weights + b * plan.height * plan.depth, 1, rows_of(b));
+    }
     for (int64_t row = 0; row < plan.rows; ++row) {
       const int64_t b = row / plan.height, co = row / plan.planes, q = row % plan.planes;
       T* const to = worker.weights + b * plan.height * plan.depth + row % plan.height;
