@@ -18,7 +18,7 @@ DTYPES = (
     "float32", "float64", "bfloat16", "float16", "complex64", "complex128",
     "uint8", "int8", "int16", "int32", "int64",
 )  # fmt: skip
-TARGETS = ("avx512_bf16", "avx512", "avx2", "baseline")
+TARGETS = ("avx512_amx", "avx512_bf16", "avx512", "avx2", "baseline")
 LINES = [line(name, result, dtype) for name in PROBLEMS for result in RESULTS for dtype in DTYPES]
 # As an output is stored: in lines, columns, strided, in parts of a vector, in place.
 LINES += [
@@ -30,6 +30,16 @@ LINES += [
 ]  # fmt: skip
 # Every path of the algorithms, in a third of the time that all dtypes take.
 FEW_LINES = [text for text in LINES if " float32 " in text or " complex64 " in text]
+# Matrices in blocks of rows, chunks of the depth and groups of strips, where a machine has them.
+MATRIX_LINES = [text for text in LINES if " bfloat16 " in text] + [
+    f"{result} bfloat16 {fields}"
+    for result in RESULTS
+    for fields in (
+        "channels=256>160 input=5x6 kernel=3x3 padding=1x1",
+        "channels=64>40 input=3x240 kernel=3x3 padding=1x1",
+    )
+]
+LINES += MATRIX_LINES[-6:]
 # Results of more than 8 MiB, which pass the caches: lines that are held whole, and in pieces.
 LINES += [
     "output float32 channels=5>5 groups=5 input=1001x523 kernel=3x3 padding=1x1 bias=1",
@@ -136,9 +146,10 @@ def test_under_sanitizers(plain, objects, tmp_path):
     so, and are left as they are."""
     loops = {name: path for name, path in objects.items() if name.startswith("micro/target_")}
     assert loops
-    status, output = drive(build(ROOT / "csrc", tmp_path, SANITIZED, loops), FEW_LINES)
+    lines = FEW_LINES + MATRIX_LINES
+    status, output = drive(build(ROOT / "csrc", tmp_path, SANITIZED, loops), lines)
     assert status == 0, output[-3000:]
-    assert output.count("ok   gemm") == len(FEW_LINES)
+    assert output.count("ok   gemm") == len(lines)
 
 
 @pytest.mark.long
@@ -349,12 +360,12 @@ FAULTS = {
     ),
     "indirect_padding_kept": ("algo/indirect/by_lines.cpp", "padded.clear(worker.lines);", ""),
     "indirect_lines_apart": (
-        "algo/indirect/by_lines.cpp",
+        "algo/indirect/parts.cpp",
         "per_line == 0 ? row : per",
         "per_line == 0 ? columns : per",
     ),
     "indirect_weights_kept": (
-        "algo/indirect/by_lines.cpp",
+        "algo/indirect/parts.cpp",
         "pair == first || n == 0",
         "pair == first",
     ),
@@ -388,10 +399,42 @@ FAULTS = {
 }
 
 
+# Those of matrices, which are seen where a machine multiplies them.
+BY_MATRICES = "algo/indirect/by_matrices.cpp"
+MATRIX_FAULTS = {
+    "matrix_none": ("micro/target.cpp", "", ""),
+    "matrix_rows_misplaced": (BY_MATRICES, "place.first * output.stride.out_channel", "0"),
+    "matrix_chunk_lost": (BY_MATRICES, "worker.starts, k > 0", "worker.starts, 0"),
+    "matrix_end_kept": (
+        BY_MATRICES,
+        "round_up(2 * plan.depth, kernels<BFloat16>().steps) - 2 * plan.depth;",
+        "0;",
+    ),
+    "matrix_strip_misplaced": (BY_MATRICES, "copied + j * whole * lanes", "copied"),
+    "output_strip_misplaced": (
+        "algo/gemm/weight.cpp",
+        "worker.strips + r * whole",
+        "worker.strips",
+    ),
+    "lines_not_ended": (
+        "algo/gemm/weight.cpp",
+        "end_lines(rows, count, worker.panels, line);",
+        "",
+    ),
+    "rows_not_stripped": (
+        "algo/gemm/input.cpp",
+        "kernels<T>().strips(k1 - k0, count, to, plan.columns, worker.strips);",
+        "",
+    ),
+}
+
+
 @FAULTY
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [*FAULTS, *MATRIX_FAULTS])
 def test_a_planted_fault_turns_the_driver_red(plain, objects, fault, tmp_path):
-    file, before, after = FAULTS[fault]
+    if fault in MATRIX_FAULTS and not drive(plain, [])[1].startswith("avx512_amx,"):
+        pytest.skip("this machine multiplies no matrices")
+    file, before, after = {**FAULTS, **MATRIX_FAULTS}[fault]
     csrc = tmp_path / "csrc"
     shutil.copytree(ROOT / "csrc", csrc)
     text = (csrc / file).read_text()
@@ -399,5 +442,6 @@ def test_a_planted_fault_turns_the_driver_red(plain, objects, fault, tmp_path):
     (csrc / file).write_text(text.replace(before, after) if before else text)
     known = {name: path for name, path in objects.items() if name != file}
     program = build(csrc, tmp_path / "build", PLAIN, known)
-    status, output = drive(program, FEW_LINES, stop=True)
+    lines = MATRIX_LINES if fault in MATRIX_FAULTS else FEW_LINES
+    status, output = drive(program, lines, stop=True)
     assert (status == 0) == (not before), output[-2000:]

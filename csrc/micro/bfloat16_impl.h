@@ -112,9 +112,19 @@ struct Product<BFloat16Pair> {
   }
 };
 
+// The first `count` lanes from the last to the first.
+inline Vec<uint32_t> turned_about(Vec<uint32_t> v, int64_t count) {
+  Vec<uint32_t> index{};
+  for (int k = 0; k < kLanes<uint32_t>; ++k) index[k] = uint32_t(count - 1 - k) % 16;
+  return (Vec<uint32_t>)_mm512_maskz_permutexvar_epi32(__mmask16((1u << count) - 1), (__m512i)index,
+                                                       (__m512i)v);
+}
+
 // Numbers a step apart, the first `count` of a vector's lanes, as whole numbers of 32 bits.
 inline Vec<uint32_t> load_numbers(const uint16_t* from, int64_t step, int64_t count) {
   if (step == 1) return load_part<uint32_t>(from, count);
+  if (step == -1 && count > 0)
+    return turned_about(load_part<uint32_t>(from - count + 1, count), count);
   if (step == 2) return load_first<Vec<uint32_t>>(from, 4 * count - 2) & 0xffff;
   Vec<uint32_t> v{};
   for (int64_t k = 0; k < count; ++k) v[k] = from[k * step];

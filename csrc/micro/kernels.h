@@ -19,6 +19,7 @@
 
 #include "core/activation.h"
 #include "core/half.h"
+#include "micro/transforms.h"
 
 namespace torchconv {
 
@@ -28,16 +29,8 @@ enum class Store : uint8_t { f32, f64, bf16, f16, u8, i8, i16, i32, i64 };
 constexpr int kMaxRows = 8;     // of an outer tile, any target
 constexpr int kMaxVectors = 3;  // that its columns are made of
 constexpr int kMaxLaneRows = 4;
-constexpr int kMaxRadix = 4;
-constexpr int kMaxPointRows = 4;  // of a tile of products of Fourier transforms
-constexpr int kMaxPointColumns = 2;
 constexpr int kMaxTapRows = 4;  // of a block of taps by weight
 constexpr int kMaxTapColumns = 8;
-
-// How an axis is cut into Winograd tiles F(outputs, taps): F(1,1), those of four points, and those
-// of six.
-enum class Tile : uint8_t { plain, f3_2, f2_3, f5_2, f4_3, f3_4, f2_5 };
-constexpr int kTiles = 7;
 
 // How values come to where they are stored: in the place of what is there, or added to it, or
 // through an activation, which is of floats and replaces.
@@ -100,57 +93,6 @@ constexpr int kHeldElements = 8 * (kHeldColumns + 16);
 constexpr int kMaxSlideRows = 7;    // of taps
 constexpr int kMaxSlideLines = 14;  // that a tile meets
 
-// Winograd's transforms along one axis (winograd_impl.h), where every element is a vector of
-// channels: element i of line l is the one at l * line + i * step.
-template <typename T>
-struct TileKernels {
-  int points, outputs, taps;
-  using Transform = void (*)(const T* from, int64_t from_step, int64_t from_line, T* to,
-                             int64_t to_step, int64_t to_line, int64_t lines);
-  Transform input, weight, output;     // points -> points, taps -> points, points -> outputs
-  Transform output_back, weight_back;  // the transposes: outputs -> points, points -> taps
-};
-
-// One stage of a Fourier transform along an axis (fft_impl.h): each block is `parts` parts of
-// `lines` lines of `count` vectors, between which the butterflies go.
-template <typename T>
-struct FftStage {
-  T* data;
-  int64_t imaginary;            // from a vector's real parts to its imaginary ones
-  int64_t blocks, block, part;  // from a block, and from a part, to the next
-  int64_t lines, line, count;
-  const T* roots;  // [block][parts - 1][real, imaginary]
-};
-
-// Its last stages, along the lanes: from the vectors of a tile, lines of `columns` of them, to
-// points and back. Point (vector) number k lies at points + k * plane, its imaginary parts behind
-// its real ones. Groups are of `lanes` vectors.
-template <typename T>
-struct FftLanes {
-  T* tile;
-  int64_t imaginary, row, columns, groups;
-  const T* roots;  // [group % period][lanes / 2][real, imaginary][lanes]
-  int64_t period;
-  T* points;
-  int64_t plane;
-  T real_scale, imaginary_scale;  // of the points made
-};
-
-template <typename T>
-struct FftKernels {
-  int rows, columns;  // of the largest tile of products
-  // [parts - 2]: from a polynomial's coefficients to its remainders, and `parts` times back.
-  using Stage = void (*)(const FftStage<T>& stage);
-  Stage split[kMaxRadix - 1], join[kMaxRadix - 1];
-  void (*split_lanes)(const FftLanes<T>& lanes);
-  void (*join_lanes)(const FftLanes<T>& lanes);
-  // c[column * c_column][row] (+)= sum over k of a[k * a_step][row] * b[k * b_step][column], of
-  // complex vectors that lie side by side; [rows - 1][columns - 1]. C is not read unless `add`.
-  using Products = void (*)(int64_t depth, const T* a, int64_t a_step, const T* b, int64_t b_step,
-                            T* c, int64_t c_column, bool add);
-  Products products[kMaxPointRows][kMaxPointColumns];
-};
-
 // One product of vectors of groups: where the first output finds its x, and which weight it is.
 struct LaneTap {
   int64_t x, k;
@@ -205,8 +147,8 @@ struct SumOf<BFloat16Pair> {
 template <typename T>
 using Sum = typename SumOf<T>::Type;
 
-// Of BFloat16 there are outer tiles, dots, gather, interleave and scatter; of BFloat16Pair outer_offsets,
-// outer_places and gather_pairs.
+// Of BFloat16 there are outer tiles or matrices, dots, gather, interleave and scatter; of BFloat16Pair
+// outer_offsets, outer_places and gather_pairs.
 template <typename T>
 struct Kernels {
   int lanes;    // of one vector of sums; 0 in a table that this machine lacks
@@ -241,6 +183,21 @@ struct Kernels {
   OuterPlaces outer_places[kMaxRows][kMaxVectors];
   // Puts a packed A into the order in which `outer` reads it, in place.
   void (*arrange)(int64_t depth, int64_t rows, T* a);
+
+  // Whole matrices, where the machine multiplies tiles of them; else null, as its tables of outer
+  // tiles are where these are not. The depth is a multiple of `steps`. A as lines that start at
+  // multiples of 64 bytes, A[i][k] = a[i * a_row + k]; B in strips of `lanes` columns, as `strips`
+  // leaves it; C as for `outer`, and up to whole vectors of columns are written.
+  using Matrices = void (*)(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_row,
+                            const T* b, Sum<T>* c, int64_t c_row, const Sum<T>* start, bool add);
+  Matrices matrices;
+  // `depth` rows of `columns`, from_row apart, become strips of whole steps and vectors, what is
+  // beyond the rows zero:
+  //
+  //     to[strip][k / 2][column][k % 2]
+  void (*strips)(int64_t depth, int64_t columns, const T* from, int64_t from_row, T* to);
+  // Of pairs, one strip of rows that lie anywhere: row k is the vector at from + offset[k].
+  void (*copy_strip)(int64_t depth, const T* from, const int64_t* offset, BFloat16* to);
 
   // Dot products with the lines of a matrix that lies as it is stored, each contiguous:
   //

@@ -3,6 +3,13 @@
 #include <cstdlib>
 #include <cstring>
 
+// Tiles of matrices: of Linux, which hands them out, and of compilers that know them.
+#if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) || __GNUC__ >= 11)
+#include <sys/syscall.h>
+#include <unistd.h>
+#define TORCHCONV_AMX 1
+#endif
+
 #include "micro/kernels.h"
 
 namespace torchconv {
@@ -17,6 +24,9 @@ namespace avx512 {
 Tables tables();
 }
 namespace avx512_bf16 {
+Tables tables();
+}
+namespace avx512_amx {
 Tables tables();
 }
 
@@ -34,6 +44,14 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+#if defined(TORCHCONV_AMX)
+// A process asks its system for the tiles' registers, once for all its threads.
+bool has_avx512_amx() {
+  constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return has_avx512_bf16() && __builtin_cpu_supports("amx-tile") &&
+         __builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, request, tile_data) == 0;
+}
+#endif
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
 bool always() { return true; }
@@ -41,6 +59,9 @@ bool always() { return true; }
 // The best first.
 const Target kTargets[] = {
 #if defined(__x86_64__)
+#if defined(TORCHCONV_AMX)
+    {"avx512_amx", has_avx512_amx, avx512_amx::tables},
+#endif
     {"avx512_bf16", has_avx512_bf16, avx512_bf16::tables},
     {"avx512", has_avx512, avx512::tables},
     {"avx2", has_avx2, avx2::tables},

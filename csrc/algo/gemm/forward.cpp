@@ -75,12 +75,14 @@ struct ForwardPlan {
 template <typename T>
 struct Worker {
   T* patches;     // [product][chunk][columns] of X
-  T* panels;      // [product][packed_rows / rows][chunk][rows] of W
+  T* strips;      // the same as strips
+  T* panels;      // [product][packed_rows / rows][chunk][rows] of W; or lines
   Sum<T>* sums;   // [product][rows_per_block][columns] of Y
   Sum<T>* start;  // [plane][rows_per_block]: where the sums begin
   Worker(const ForwardPlan<T>& plan, Arena* arena) {
     patches = arena->take<T>(plan.products * plan.chunk * plan.columns);
-    panels = arena->take<T>(plan.products * plan.packed_rows * plan.chunk);
+    strips = arena->take<T>(strips_elements<T>(plan.chunk, plan.columns));
+    panels = arena->take<T>(plan.products * plan.packed_rows * panel_depth<T>(plan.chunk));
     sums = arena->take<Sum<T>>(plan.products * plan.rows_per_block * plan.columns);
     start = arena->take<Sum<T>>(plan.planes * plan.rows_per_block);
   }
@@ -113,6 +115,20 @@ void pack_panels(const Problem& p, const Reals& weight, int64_t g, int64_t plane
       });
 }
 
+// The same as lines.
+template <typename T>
+void pack_lines(const Problem& p, const Reals& weight, int64_t g, int64_t r0, int64_t rows,
+                int64_t k0, int64_t k1, T* to) {
+  const int64_t row = weight.stride.out_channel, line = line_of<T>(k1 - k0);
+  const Grid grid = weight_grid(p, weight.stride);
+  for_each_run(grid, k0, k1 - k0, [&](const Run& run) {
+    const Lines lines{weight.at(g * weight.stride.group + r0 * row + grid.offset(run)), rows, row,
+                      run.count, grid.stride[grid.axes - 1]};
+    kernels<T>().gather(weight.store, lines, to + run.column, line);
+  });
+  end_lines(rows, k1 - k0, to, line);
+}
+
 // The forward problem's tensors and plan, as the tasks see them.
 template <typename T>
 struct Forward {
@@ -135,8 +151,8 @@ struct Forward {
         grid(joined_grid(p, output.stride)) {
     in_rows = plan.planes == 1 && output.bytes == sizeof(Sum<T>) && grid.axes == 1 &&
               grid.stride[0] == 1 && p.activation == Activation::none;
-    is_matrix = plan.planes == 1 && input.bytes == sizeof(T) && is_pointwise(p) &&
-                input.stride.axis[0] == 1 &&
+    is_matrix = plan.planes == 1 && !by_matrices<T>() && input.bytes == sizeof(T) &&
+                is_pointwise(p) && input.stride.axis[0] == 1 &&
                 input.stride.in_channel * input.bytes % kAliasedBytes != 0;
   }
 
@@ -189,17 +205,22 @@ struct Forward {
                                                k0 * input.stride.in_channel + o));
   }
 
-  // Rows [k0, k1) of the block of X.
-  void pack_input(const Block& b, int64_t k0, int64_t k1, T* to) const {
-    if (k0 == k1) return;  // there may be no taps
+  // Rows [k0, k1) of the block of X, as a product takes them.
+  const T* pack_input(const Block& b, int64_t k0, int64_t k1, const Worker<T>& worker) const {
+    if (k0 == k1) return worker.patches;  // there may be no taps
     const int64_t part = plan.chunk * plan.columns;
+    T* const to = worker.patches;
     for (int q = 0; q < plan.planes; ++q)
       pack_patches(p, input, b.g, q, k0, k1, b.first, b.count, to + q * part, plan.columns);
     if (plan.planes == 2) add_planes(to, part, (k1 - k0) * plan.columns);
+    if (!by_matrices<T>()) return to;
+    kernels<T>().strips(k1 - k0, b.count, to, plan.columns, worker.strips);
+    return worker.strips;
   }
 
   // Rows [r0, r0 + rows) of the block of W, depth [k0, k1).
   void pack_weight(const Block& b, int64_t r0, int64_t rows, int64_t k0, int64_t k1, T* to) const {
+    if (by_matrices<T>()) return pack_lines(p, weight, b.g, b.r0 + r0, rows, k0, k1, to);
     const int64_t part = plan.packed_rows * plan.chunk;
     for (int q = 0; q < plan.planes; ++q)
       pack_panels(p, weight, b.g, q, b.r0 + r0, rows, k0, k1, to + q * part);
@@ -238,15 +259,15 @@ struct Forward {
     int64_t k0 = 0;
     do {  // once, too, where there is no depth
       const int64_t k1 = std::min(plan.depth, k0 + plan.chunk);
-      const T* x = input_in_place(b, k0);
-      if (!x) pack_input(b, k0, k1, worker.patches);
+      const T* const in_place = input_in_place(b, k0);
+      const T* const x = in_place ? in_place : pack_input(b, k0, k1, worker);
       for (int64_t r = 0; r < b.rows; r += plan.packed_rows) {
         const int64_t rows = std::min(plan.packed_rows, b.rows - r);
         pack_weight(b, r, rows, k0, k1, worker.panels);
         for (int64_t q = 0; q < plan.products; ++q)
           multiply<T>(rows, b.count, k1 - k0, worker.panels + q * plan.packed_rows * plan.chunk,
-                      x ? x : worker.patches + q * plan.chunk * plan.columns,
-                      x ? input.stride.in_channel : plan.columns,
+                      x + q * plan.chunk * plan.columns,
+                      in_place ? input.stride.in_channel : plan.columns,
                       sums + q * plan.rows_per_block * plan.columns + r * sums_row, sums_row,
                       plan.planes == 1 ? worker.start + r : nullptr,
                       k0 > 0 || (direct && operands.accumulate));

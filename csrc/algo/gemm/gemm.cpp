@@ -74,6 +74,32 @@ double products_made(const Problem& p, bool adds) {
   return sum;
 }
 
+// Of matrices the machine multiplies, whose depth is whole steps: the products; a gather of X for each
+// tap, or sums added up; the ways to lines; what is turned or written; and the weights. Medians over
+// the benchmark's workloads on an Emerald Rapids.
+double cost_of_matrices(const Problem& p, double made, double carried, double lines, double weights,
+                        bool adds) {
+  const bool forward = p.result == Result::output, by_weight = p.result == Result::weight;
+  const double products = kernels<BFloat16>().lanes * kernels<BFloat16>().steps;
+  const double pieces = p.groups > 1 ? double(p.groups) * double(p.batch) : 0;
+  const int64_t depth = by_weight ? p.batch * p.output_positions()
+                        : adds    ? p.out_channels_per_group()
+                        : forward ? p.in_channels_per_group() * p.taps()
+                                  : p.out_channels_per_group() * p.taps();
+  made *= double(whole_steps<BFloat16>(depth)) / double(std::max<int64_t>(depth, 1));
+  const double x = double(p.batch) * double(p.in_channels) * double(p.input_positions());
+  const double y = double(p.batch) * double(p.out_channels) * double(p.output_positions());
+  const double fixed = 1e-6 + 5e-6 * pieces;
+  if (adds)
+    return fixed + made / (products * 5e8) + carried / 4e9 + lines * 3e-9 + x / 1.3e9 + y / 7e9 +
+           weights / 4e9;
+  return fixed + made / (products * 1.2e9) + carried / 6e9 + lines * 2e-9 +
+         (p.result == Result::input ? x / 2.4e9 : y / (forward ? 2.4e9 : 4e9)) +
+         weights / (forward     ? 6e9
+                    : by_weight ? 1.6e9
+                                : 3e9);
+}
+
 // The tile near its peak, and a gather of every element of X for each tap, shared by the rows of
 // W; or, where products are added up, an addition of every element of G; the weights, read once;
 // and the way to a group and an image, and to a line of each row, shorter where X stays as it was
@@ -112,6 +138,8 @@ double cost(const Problem& problem) {
   if (leaves_weight(p))
     return 1e-6 + 1e-6 * groups + made / (products * 4e9) + carried / 1e9 +
            weights * double(element_bytes(p.dtype)) / 40e9;
+  if (p.dtype == DType::bfloat16 && by_matrices<BFloat16>())
+    return cost_of_matrices(p, made, carried, lines, weights, adds);
   const double pieces = groups * double(p.batch);
   const double rate = adds ? 8e9 : (turns ? 4e9 : 3e9), way = adds ? 1e-8 : (turns ? 1e-9 : 4e-9);
   return 1e-6 + 3e-6 * pieces +

@@ -23,12 +23,14 @@ constexpr int64_t kShortLine = 16;     // makes a gather dear
 template <typename T>
 struct InputWorker {
   T* outputs;      // [product][chunk][columns] of Y
-  T* panels;       // [product][packed_rows / tile][chunk][tile] of W
+  T* strips;       // the same as strips
+  T* panels;       // [product][packed_rows / tile][chunk][tile] of W; or lines
   Sum<T>* sums;    // [product][rows][columns] of G
   Sum<T>* result;  // [image][channel][plane][slot][u]... of X
   InputWorker(const InputPlan<T>& plan, Arena* arena) {
     outputs = arena->take<T>(plan.products * plan.chunk * plan.columns);
-    panels = arena->take<T>(plan.products * plan.packed_rows * plan.chunk);
+    strips = arena->take<T>(strips_elements<T>(plan.chunk, plan.columns));
+    panels = arena->take<T>(plan.products * plan.packed_rows * panel_depth<T>(plan.chunk));
     sums = arena->take<Sum<T>>(plan.products * plan.rows * plan.columns);
     result = arena->take<Sum<T>>(plan.images * plan.channels * plan.planes * plan.image);
   }
@@ -77,9 +79,21 @@ struct ByInput {
 
   // Rows [m0, m1) of G, m = (ci, t), over depth [k0, k1) of co, as panels of [k][row].
   void pack_weights(const Block& b, int64_t m0, int64_t m1, int64_t k0, int64_t k1, T* to) const {
+    if (by_matrices<T>()) return pack_lines(b, m0, m1, k0, k1, to);
     const int64_t part = plan.packed_rows * plan.chunk;
     for (int q = 0; q < plan.planes; ++q) pack_plane(b, q, m0, m1, k0, k1, to + q * part);
     if (plan.planes == 2) add_planes(to, part, (m1 - m0) * (k1 - k0));
+  }
+  void pack_lines(const Block& b, int64_t m0, int64_t m1, int64_t k0, int64_t k1, T* to) const {
+    const int64_t line = line_of<T>(k1 - k0);
+    const Grid grid = weight_grid(p, weight.stride);
+    const int64_t channel = b.g * weight.stride.group + k0 * weight.stride.out_channel;
+    for_each_run(grid, m0, m1 - m0, [&](const Run& run) {
+      const Lines lines{weight.at(channel + grid.offset(run)), run.count,
+                        grid.stride[grid.axes - 1], k1 - k0, weight.stride.out_channel};
+      kernels<T>().gather(weight.store, lines, to + run.column * line, line);
+    });
+    end_lines(m1 - m0, k1 - k0, to, line);
   }
   void pack_plane(const Block& b, int64_t plane, int64_t m0, int64_t m1, int64_t k0, int64_t k1,
                   T* to) const {
@@ -102,13 +116,17 @@ struct ByInput {
     }
   }
 
-  // Depth [k0, k1) of Y at positions [first, first + count).
-  void pack_outputs(const Block& b, int64_t k0, int64_t k1, int64_t first, int64_t count,
-                    T* to) const {
+  // Depth [k0, k1) of Y at positions [first, first + count), as a product takes it.
+  const T* pack_outputs(const Block& b, int64_t k0, int64_t k1, int64_t first, int64_t count,
+                        const InputWorker<T>& worker) const {
+    T* const to = worker.outputs;
     const int64_t part = plan.chunk * plan.columns;
     for (int q = 0; q < plan.planes; ++q)
       pack_patches(y.problem, output, b.g, q, k0, k1, first, count, to + q * part, plan.columns);
     if (plan.planes == 2) add_planes(to, part, (k1 - k0) * plan.columns);
+    if (!by_matrices<T>()) return to;
+    kernels<T>().strips(k1 - k0, count, to, plan.columns, worker.strips);
+    return worker.strips;
   }
 
   // Adds a piece of G, rows [m0, m1) at positions [first, first + count), to the block of X.
@@ -215,14 +233,14 @@ struct ByInput {
         const int64_t count = std::min(plan.columns, b.count - j);
         for (int64_t k0 = 0; k0 < plan.depth; k0 += plan.chunk) {
           const int64_t k1 = std::min(plan.depth, k0 + plan.chunk);
-          pack_outputs(b, k0, k1, first, count, worker.outputs);
+          const T* const outputs = pack_outputs(b, k0, k1, first, count, worker);
           for (int64_t m = m0, end; m < m1; m = end) {
             end = std::min(m1, m + plan.packed_rows);
             pack_weights(b, m, end, k0, k1, worker.panels);
             for (int64_t q = 0; q < plan.products; ++q)
               multiply<T>(end - m, count, k1 - k0,
                           worker.panels + q * plan.packed_rows * plan.chunk,
-                          worker.outputs + q * plan.chunk * plan.columns, plan.columns,
+                          outputs + q * plan.chunk * plan.columns, plan.columns,
                           worker.sums + (q * plan.rows + m - m0) * plan.columns, plan.columns,
                           nullptr, k0 > 0);
           }

@@ -15,6 +15,42 @@ constexpr int64_t kMostColumns = 512;       // of a block, so that shallow ones 
 // Below which a block is halved: two each, so that one worker need not wait long for another.
 inline int least_tasks(int workers) { return workers > 1 ? 2 * workers : 1; }
 
+// Whether the machine multiplies whole matrices of T (Kernels::matrices). Then a side of a product that
+// otherwise lies in panels lies in lines, and the other one in strips.
+template <typename T>
+bool by_matrices() {
+  if constexpr (std::is_same_v<T, Sum<T>>)
+    return false;
+  else
+    return kernels<T>().matrices != nullptr;
+}
+// A depth as lines and strips have it, and from a line to the next: so that lines lie in different sets
+// of a cache.
+template <typename T>
+int64_t whole_steps(int64_t depth) {
+  return round_up(depth, kernels<T>().steps);
+}
+template <typename T>
+int64_t line_of(int64_t depth) {
+  return whole_steps<T>(depth) | kernels<T>().steps;
+}
+// For each row of A: so many elements of a panel, or of a line.
+template <typename T>
+int64_t panel_depth(int64_t depth) {
+  return by_matrices<T>() ? line_of<T>(depth) : depth;
+}
+// So many elements of strips.
+template <typename T>
+int64_t strips_elements(int64_t depth, int64_t columns) {
+  return by_matrices<T>() ? whole_steps<T>(depth) * round_up(columns, kernels<T>().lanes) : 0;
+}
+// What is behind the depth of a line must be zero.
+template <typename T>
+void end_lines(int64_t rows, int64_t depth, T* lines, int64_t line) {
+  const int64_t rest = whole_steps<T>(depth) - depth;
+  for (int64_t r = 0; rest > 0 && r < rows; ++r) std::fill_n(lines + r * line + depth, rest, T{});
+}
+
 // The depth is walked in chunks as long as a strip of B allows, and about equal; shorter ones where
 // A and B have two planes, to leave room for as many rows and columns.
 template <typename T>
@@ -22,7 +58,8 @@ int64_t depth_chunk(int64_t depth, int64_t planes) {
   const Kernels<T>& kernel = kernels<T>();
   const int64_t longest =
       kStripBytes / (planes * kernel.vectors * kernel.lanes * int64_t(sizeof(T)));
-  return std::max<int64_t>(ceil_div(depth, std::max<int64_t>(ceil_div(depth, longest), 1)), 1);
+  const int64_t chunks = std::max<int64_t>(ceil_div(depth, longest), 1);
+  return round_up(std::max<int64_t>(ceil_div(depth, chunks), 1), kernel.steps);
 }
 
 // Calls f(row, height, column, vectors) for the tiles of a product over one chunk of the depth. A
@@ -45,11 +82,14 @@ void for_each_tile(int64_t rows, int64_t columns, int64_t depth, const F& f) {
 }
 
 // C (+)= A * B over one chunk of the depth: A as panels, one tile high each, that lie one after the
-// other, and are arranged here; B as rows of whole vectors.
+// other, and are arranged here; B as rows of whole vectors. Or A as lines, and B as strips.
 template <typename T>
 void multiply(int64_t rows, int64_t columns, int64_t depth, T* a, const T* b, int64_t b_row,
               Sum<T>* c, int64_t c_row, const Sum<T>* start, bool add) {
   const Kernels<T>& kernel = kernels<T>();
+  if (by_matrices<T>())
+    return kernel.matrices(rows, columns, whole_steps<T>(depth), a, line_of<T>(depth), b, c, c_row,
+                           start, add);
   for (int64_t r = 0; r < rows; r += kernel.rows)
     kernel.arrange(depth, std::min<int64_t>(kernel.rows, rows - r), a + r * depth);
   for_each_tile<T>(rows, columns, depth, [&](int64_t r, int64_t height, int64_t j, int64_t width) {
@@ -58,11 +98,14 @@ void multiply(int64_t rows, int64_t columns, int64_t depth, T* a, const T* b, in
   });
 }
 
-// The same for A as lines of the depth, as a gather leaves them.
+// The same for A as lines of the depth, as a gather leaves them; and B as rows, or as strips.
 template <typename T>
 void multiply_lines(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_row,
                     const T* b, int64_t b_row, Sum<T>* c, int64_t c_row, bool add) {
   const Kernels<T>& kernel = kernels<T>();
+  if (by_matrices<T>())
+    return kernel.matrices(rows, columns, whole_steps<T>(depth), a, a_row, b, c, c_row, nullptr,
+                           add);
   for_each_tile<T>(rows, columns, depth, [&](int64_t r, int64_t height, int64_t j, int64_t width) {
     kernel.outer_lines[height - 1][width - 1](depth, a + r * a_row, a_row, b + j, b_row,
                                               c + r * c_row + j, c_row, add);

@@ -41,9 +41,10 @@ struct WeightPlan {
     const int64_t longest = kLongestChunk / planes, part = int64_t(sizeof(T)) * products / planes;
     // The shorter a chunk, the larger a block, and the less often is anything packed again.
     if (std::max(rows, columns) * chunk * part > kBlockBytes && chunk > longest)
-      chunk = ceil_div(positions, ceil_div(positions, longest));
+      chunk = round_up(ceil_div(positions, ceil_div(positions, longest)), kernel.steps);
     chunks = ceil_div(positions, chunk);
-    chunk_row = chunk + kernel.lanes;  // no power of two, or all rows share a set of the cache
+    // No power of two, or all rows share a set of the cache.
+    chunk_row = by_matrices<T>() ? line_of<T>(chunk) : chunk + kernel.lanes;
     const int64_t most = kBlockBytes / (std::max(chunk, kLeastChunk) * part);
     m_blocks = ceil_div(columns, round_down(most, 2 * kernel.lanes));
     const int64_t sum_bytes = products * int64_t(sizeof(Sum<T>));
@@ -64,7 +65,7 @@ struct WeightPlan {
     row_blocks = ceil_div(rows, rows_per_block);
     packed_rows = std::min(rows_per_block, round_down(most / planes, unit));
     // Whole vectors, so that all blocks but the last may be made where they are stored.
-    m_per_block = round_up(ceil_div(columns, m_blocks), kernel.lanes);
+    m_per_block = round_up(ceil_div(columns, m_blocks), by_matrices<T>() ? unit : kernel.lanes);
     m_blocks = ceil_div(columns, m_per_block);
   }
   int64_t product_elements() const { return rows_per_block * m_per_block; }
@@ -75,12 +76,15 @@ template <typename T>
 struct WeightWorker {
   T* patches;  // [m_per_block][chunk_row] of X, as gathered
   T* turned;   // [product][chunk][m_per_block] of X
-  T* panels;   // [product][packed_rows / tile][chunk][tile] of Y; or its rows [chunk][packed_rows]
+  T* panels;  // [product][packed_rows / tile][chunk][tile] of Y; or its rows [chunk][packed_rows]; or
+              // lines
+  T* strips;     // those rows as strips
   Sum<T>* sums;  // [product][rows_per_block][m_per_block] of W; or [m_per_block][rows_per_block]
   WeightWorker(const WeightPlan<T>& plan, Arena* arena) {
     patches = arena->take<T>(plan.m_per_block * plan.chunk_row);
     turned = arena->take<T>(plan.products * plan.chunk * plan.m_per_block);
-    panels = arena->take<T>(plan.products * plan.packed_rows * plan.chunk);
+    panels = arena->take<T>(plan.products * plan.packed_rows * panel_depth<T>(plan.chunk));
+    strips = arena->take<T>(strips_elements<T>(plan.chunk, plan.packed_rows));
     sums = arena->take<Sum<T>>(plan.splits == 1 ? plan.block_elements() : 0);
   }
 };
@@ -98,8 +102,9 @@ struct ByWeight {
         input(o.input, p.dtype),
         weight(o.weight, p.dtype),
         output(o.output, p.dtype),
-        transposed(plan.planes == 1 && turns_weight<T>(plan.rows, plan.positions) &&
-                   turns_patches(problem, input)) {}
+        transposed(by_matrices<T>() ||
+                   (plan.planes == 1 && turns_weight<T>(plan.rows, plan.positions) &&
+                    turns_patches(problem, input))) {}
 
   struct Block {
     int64_t g, r0, r1, m0, m1;  // rows and columns of group g
@@ -150,6 +155,31 @@ struct ByWeight {
     });
   }
 
+  // The same as strips. Of lines, two positions at a time are turned, as one number.
+  void strip_outputs(const Block& b, int64_t first, int64_t count,
+                     const WeightWorker<T>& worker) const {
+    const int64_t rows = b.r1 - b.r0, row = output.stride.out_channel;
+    if (row == 1) {
+      turn_outputs(b, first, count, worker.panels);
+      return kernels<T>().strips(count, rows, worker.panels, plan.packed_rows, worker.strips);
+    }
+    const int64_t line = line_of<T>(count), whole = whole_steps<T>(count);
+    const Grid grid = joined_grid(p, output.stride);
+    for_each_run(grid, first, count, [&](const Run& run) {
+      char* const at = output.at(run.n * output.stride.batch + b.g * output.stride.group +
+                                 b.r0 * row + grid.offset(run));
+      kernels<T>().gather(output.store, Lines{at, rows, row, run.count, grid.stride[grid.axes - 1]},
+                          worker.panels + run.column, line);
+    });
+    end_lines(rows, count, worker.panels, line);
+    const int64_t lanes = kernels<T>().lanes;
+    for (int64_t r = 0; r < rows; r += lanes)
+      kernels<uint32_t>().turn(
+          Store::i32,
+          Lines{worker.panels + r * line, std::min(lanes, rows - r), line / 2, whole / 2, 1},
+          reinterpret_cast<uint32_t*>(worker.strips + r * whole), lanes);
+  }
+
   // The block's rows of X at these positions, turned.
   void pack_inputs(const Block& b, int64_t first, int64_t count,
                    const WeightWorker<T>& worker) const {
@@ -182,13 +212,17 @@ struct ByWeight {
         pack_patches(p, input, b.g, 0, b.m0, b.m1, first, count, worker.patches, plan.chunk_row);
       else
         pack_inputs(b, first, count, worker);
+      if (by_matrices<T>()) end_lines(b.m1 - b.m0, count, worker.patches, plan.chunk_row);
       for (Block piece = b; piece.r0 < b.r1; piece.r0 = piece.r1) {
         piece.r1 = std::min(piece.r0 + plan.packed_rows, b.r1);
         if (transposed) {
-          turn_outputs(piece, first, count, worker.panels);
+          if (by_matrices<T>())
+            strip_outputs(piece, first, count, worker);
+          else
+            turn_outputs(piece, first, count, worker.panels);
           multiply_lines<T>(b.m1 - b.m0, piece.r1 - piece.r0, count, worker.patches, plan.chunk_row,
-                            worker.panels, plan.packed_rows, sums + piece.r0 - b.r0, row,
-                            c > begin);
+                            by_matrices<T>() ? worker.strips : worker.panels, plan.packed_rows,
+                            sums + piece.r0 - b.r0, row, c > begin);
           continue;
         }
         pack_outputs(piece, first, count, worker.panels);

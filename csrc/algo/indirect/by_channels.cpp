@@ -138,19 +138,15 @@ struct ByChannels : LinesEngine<T, ByChannelsPlan<T>> {
     padded.clear(worker.lines);
     fill_offsets(plan, worker.along, worker.offsets);
     plan.fill_places(plan.strip_lines, place.columns, worker.places);
-    const int64_t in_output = offset_of(p, output, place);
-    const int64_t first = block * pairs.per_block;
-    const int64_t end = std::min(first + pairs.per_block, pairs.count);
-    for (int64_t pair = first; pair < end; ++pair) {
-      const int64_t n = pair % p.batch, g = pair / p.batch;
-      if (pair == first || n == 0) pack_group(g, worker);
+    for_each_pair(p, pairs, block, [&](int64_t n, int64_t g, bool is_new) {
+      if (is_new) pack_group(g, worker);
       padded.pack(place, n, g, worker.lines);
-      const int64_t image = in_output + n * output.stride.batch + g * output.stride.group;
+      const int64_t image = offset_of(p, output, place, n, g);
       for (int64_t l = 0; l < place.lines; l += plan.strip_lines)
         make_strip(std::min(plan.strip_lines, place.lines - l), place.columns,
                    worker.lines + (l > 0 ? l * plan.line.stride * plan.line_length() : 0),
                    image + l * line_step(p, output), worker);
-    }
+    });
   }
 
   static std::string refuses(const Problem& p) {

@@ -9,27 +9,6 @@ namespace {
 constexpr int64_t kStripVectors = 48;  // that one block of channels makes at a time
 constexpr double kWritten = 1.5e-9;    // seconds, of a vector of sums
 
-// How a class of lines (LinesPlan::line_step) becomes vectors: each line by itself, or all as one
-// that goes on over what lies between them, where that makes fewer.
-struct Strip {
-  int64_t lines, columns, row;  // of lines, from one to the next in the packed lines
-  int64_t per_line;             // vectors; 0 where all lines are one
-  int64_t vectors;
-
-  Strip(int64_t lines_of_class, int64_t columns_of_line, int64_t row_step, int64_t lanes)
-      : lines(lines_of_class), columns(columns_of_line), row(row_step) {
-    per_line = ceil_div(columns, lanes);
-    vectors = lines * per_line;
-    const int64_t joined = ceil_div((lines - 1) * row + columns, lanes);
-    if (joined < vectors) per_line = 0, vectors = joined;
-  }
-  // Where vector v starts in the packed lines, and line l in the sums.
-  int64_t start(int64_t v, int64_t lanes) const {
-    return per_line == 0 ? v * lanes : v / per_line * row + v % per_line * lanes;
-  }
-  int64_t sums_row(int64_t lanes) const { return per_line == 0 ? row : per_line * lanes; }
-};
-
 template <typename T>
 struct ByLinesPlan : LinesPlan {
   int64_t rows, depth;     // of a group: output channels and taps of one, planes counted
@@ -123,26 +102,15 @@ struct ByLines : LinesEngine<T, ByLinesPlan<T>> {
   void task(const Place& place, const Pairs& pairs, int64_t block, const Worker& worker) const {
     padded.clear(worker.lines);
     fill_offsets(plan, worker.along, worker.offsets);
-    const int64_t in_output = offset_of(p, output, place), down = line_step(p, output);
-    const int64_t x_row = plan.x_step * plan.line_length();
-    const int64_t first = block * pairs.per_block;
-    const int64_t end = std::min(first + pairs.per_block, pairs.count);
-    for (int64_t pair = first; pair < end; ++pair) {
-      const int64_t n = pair % p.batch, g = pair / p.batch;
-      if (pair == first || n == 0) pack_group(g, worker);
+    for_each_pair(p, pairs, block, [&](int64_t n, int64_t g, bool is_new) {
+      if (is_new) pack_group(g, worker);
       padded.pack(place, n, g, worker.lines);
-      const int64_t image = in_output + n * output.stride.batch + g * output.stride.group;
-      for (int64_t r = 0; r < std::min(plan.line_step, place.lines); ++r) {
-        const int64_t lines = ceil_div(place.lines - r, plan.line_step);
-        const int64_t apart = lines > 1 ? plan.line_step * down : 0;
-        const T* const x = worker.lines + (r > 0 ? r * plan.line.stride * plan.line_length() : 0);
-        for (int64_t l = 0; l < lines; l += plan.strip_lines) {
-          const Strip strip(std::min(plan.strip_lines, lines - l), place.columns, x_row,
-                            plan.lanes);
-          make_strip(strip, l > 0 ? x + l * x_row : x, image + r * down + l * apart, apart, worker);
-        }
-      }
-    }
+      for_each_strip(plan, plan.strip_lines, place, line_step(p, output),
+                     [&](const Strip& strip, int64_t x, int64_t offset, int64_t apart) {
+                       make_strip(strip, worker.lines + x,
+                                  offset_of(p, output, place, n, g) + offset, apart, worker);
+                     });
+    });
   }
 
   static std::string refuses(const Problem& p) {

@@ -24,7 +24,7 @@ constexpr double kFar = 1.2e-9;   // of one farther apart
 const Way* best_way(const Problem& p) {
   const Way* best = nullptr;
   double best_s = 0;
-  for (const Way* way : {&by_lines, &by_channels, &by_weight}) {
+  for (const Way* way : {&by_lines, &by_channels, &by_weight, &by_matrices}) {
     if (!way->refuses(p).empty()) continue;
     const double seconds = way->seconds(p);
     if (best && seconds >= best_s) continue;

@@ -30,6 +30,7 @@ struct Way {
 extern const Way by_lines;     // vectors of positions
 extern const Way by_channels;  // vectors of output channels
 extern const Way by_weight;    // the same, whose sums are the weight's
+extern const Way by_matrices;  // strips of positions
 
 // Seconds to pack a weight, and a vector of weights of channels. Pairs are put together one by one.
 template <typename T>
@@ -37,47 +38,112 @@ constexpr double kPackWeight = kChannelsOf<T> > 1 ? 3e-9 : 1e-9;
 template <typename T>
 constexpr double kTurnWeights = kChannelsOf<T> > 1 ? 1.5e-8 : kTurned;
 
-// Calls f with a zero of what a product takes of the dtype: pairs of channels, where the machine
-// multiplies bfloat16.
+// Calls f with a zero of what a product of vectors takes of the dtype: pairs of channels, where the
+// machine multiplies bfloat16. One that multiplies matrices of it takes twice the time of float for its
+// vectors (measured on an Emerald Rapids).
 template <typename F>
 auto in_product_type(DType dtype, const F& f) {
-  if (dtype == DType::bfloat16 && kernels<BFloat16Pair>().lanes > 0) return f(BFloat16Pair{});
+  if (dtype == DType::bfloat16 && kernels<BFloat16Pair>().lanes > 0 &&
+      !kernels<BFloat16>().matrices)
+    return f(BFloat16Pair{});
   return in_compute_type(dtype, f);
 }
 
-// The way of an engine (micro/lines_tasks.h) that says of itself, too,
+// What a way is of an engine (micro/lines_tasks.h) that says of itself, too,
 //
 //     refuses(problem)           of any result
 //     seconds(problem, again)    of a forward problem, the first of a result or another
+template <typename Engine>
+double seconds_of(const Problem& p) {
+  double sum = 0;
+  for_each_forward(p, Operands{},
+                   [&](const Problem& q, const Operands&) { sum += Engine::seconds(q, sum > 0); });
+  return sum;
+}
+template <typename Engine>
+int64_t scratch_of(const Problem& p, int threads) {
+  return largest(p, padded_bytes<Engine>) * workers_for(p, threads);
+}
+template <typename Engine>
+void run_of(const Problem& p, const Operands& operands, const Context& context) {
+  Context own = context;
+  own.threads = workers_for(p, context.threads);  // as many as there is scratch for
+  run_padded<Engine>(p, operands, own);
+}
+
+// The way of an engine of each type.
 template <template <typename> typename Engine>
 constexpr Way way_of() {
-  return {[](const Problem& p) {
-            return in_product_type(p.dtype, [&]<typename T>(T) { return Engine<T>::refuses(p); });
-          },
-          [](const Problem& p) {
-            double sum = 0;
-            for_each_forward(p, Operands{}, [&](const Problem& q, const Operands&) {
-              sum += in_product_type(q.dtype,
-                                     [&]<typename T>(T) { return Engine<T>::seconds(q, sum > 0); });
-            });
-            return sum;
-          },
-          [](const Problem& p, int threads) {
-            return in_product_type(p.dtype, [&]<typename T>(T) {
-              return largest(p, padded_bytes<Engine<T>>) * workers_for(p, threads);
-            });
-          },
-          [](const Problem& p, const Operands& operands, const Context& context) {
-            Context own = context;
-            own.threads = workers_for(p, context.threads);  // as many as there is scratch for
-            in_product_type(p.dtype,
-                            [&]<typename T>(T) { run_padded<Engine<T>>(p, operands, own); });
-          }};
+  return {
+      [](const Problem& p) {
+        return in_product_type(p.dtype, [&]<typename T>(T) { return Engine<T>::refuses(p); });
+      },
+      [](const Problem& p) {
+        return in_product_type(p.dtype, [&]<typename T>(T) { return seconds_of<Engine<T>>(p); });
+      },
+      [](const Problem& p, int threads) {
+        return in_product_type(p.dtype,
+                               [&]<typename T>(T) { return scratch_of<Engine<T>>(p, threads); });
+      },
+      [](const Problem& p, const Operands& operands, const Context& context) {
+        in_product_type(p.dtype, [&]<typename T>(T) { run_of<Engine<T>>(p, operands, context); });
+      }};
 }
 
 // Pairs that share their packed weights: an image of each, where there are enough groups to share out.
 inline int64_t pairs_of_group(const Problem& p) {
   return p.groups >= kTasksWanted ? std::max<int64_t>(p.batch, 1) : 1;
+}
+
+// How a class of lines (LinesPlan::line_step) becomes vectors: each line by itself, or all as one
+// that goes on over what lies between them, where that makes fewer.
+struct Strip {
+  int64_t lines, columns, row;  // of lines, from one to the next in the packed lines
+  int64_t per_line;             // vectors; 0 where all lines are one
+  int64_t vectors;
+
+  Strip(int64_t lines_of_class, int64_t columns_of_line, int64_t row_step, int64_t lanes);
+  // Where vector v starts in the packed lines, and line l in the sums.
+  int64_t start(int64_t v, int64_t lanes) const;
+  int64_t sums_row(int64_t lanes) const;
+};
+
+// Calls f(strip, x, offset, apart) for the strips of a place: its first line at x in the packed lines and
+// at `offset` from the place's in the output, where lines are `down` apart and the strip's `apart`.
+template <typename F>
+void for_each_strip(const LinesPlan& plan, int64_t strip_lines, const Place& place, int64_t down,
+                    const F& f) {
+  const int64_t x_row = plan.x_step * plan.line_length();
+  for (int64_t r = 0; r < std::min(plan.line_step, place.lines); ++r) {
+    const int64_t lines = ceil_div(place.lines - r, plan.line_step);
+    const int64_t apart = lines > 1 ? plan.line_step * down : 0;
+    const int64_t x = r > 0 ? r * plan.line.stride * plan.line_length() : 0;
+    for (int64_t l = 0; l < lines; l += strip_lines)
+      f(Strip(std::min(strip_lines, lines - l), place.columns, x_row, plan.lanes),
+        l > 0 ? x + l * x_row : x, r * down + l * apart, apart);
+  }
+}
+
+// An image and a group of a block of pairs, and whether the group is another than the last pair's.
+struct ImageOfGroup {
+  int64_t n, g;
+  bool is_new;
+};
+ImageOfGroup pair_of(const Problem& p, int64_t pair, int64_t first);
+
+// Calls f(n, g, is_new) for the pairs of a block.
+template <typename F>
+void for_each_pair(const Problem& p, const Pairs& pairs, int64_t block, const F& f) {
+  const int64_t first = block * pairs.per_block;
+  const int64_t end = std::min(first + pairs.per_block, pairs.count);
+  for (int64_t pair = first; pair < end; ++pair) {
+    const ImageOfGroup at = pair_of(p, pair, first);
+    f(at.n, at.g, at.is_new);
+  }
+}
+inline int64_t offset_of(const Problem& p, const Reals& output, const Place& place, int64_t n,
+                         int64_t g) {
+  return offset_of(p, output, place) + n * output.stride.batch + g * output.stride.group;
 }
 
 // Where each (image, tap) finds what the first output meets. Images that an outer tap does not meet
@@ -101,10 +167,10 @@ inline double pack_seconds(const Problem& p, const LinesPlan& plan, bool again) 
 }
 
 // Why a plan's parts are too large, or nothing.
-inline std::string refuses_bytes(const char* what, double bytes) {
-  if (bytes <= kMostBytes) return "";
+inline std::string refuses_bytes(const char* what, double bytes, int64_t most = kMostBytes) {
+  if (bytes <= double(most)) return "";
   return what + (" of " + std::to_string(int64_t(bytes))) + " bytes (indirect keeps at most " +
-         std::to_string(kMostBytes) + ")";
+         std::to_string(most) + ")";
 }
 
 // A group's output channels as vectors, each plane's by itself, in blocks that a tile takes at once.
