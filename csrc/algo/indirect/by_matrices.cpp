@@ -13,6 +13,8 @@ namespace {
 constexpr int64_t kMatrixLines = 128 << 10;   // bytes of lines that a place keeps
 constexpr int64_t kMostWorker = 2 << 20;      // bytes
 constexpr int64_t kWeightsBytes = 640 << 10;  // of the rows of W that a task makes
+constexpr int64_t kFewTasks = 4;              // that are made more by cutting the rows
+constexpr int64_t kRowsProducts = 1 << 21;    // multiply-adds of a task of them
 constexpr int64_t kStripsBytes = 256 << 10;   // of patches at a time
 constexpr int64_t kChunk = 288;               // pairs of the depth: two strips stay in an L1 cache
 constexpr int64_t kRowsTogether = 16;         // of W, to be packed
@@ -44,8 +46,13 @@ struct MatricesPlan : LinesPlan {
     depth = channels * p.taps();
     weights_row =
         round_up(2 * depth, steps) | steps;  // an odd number of them: rows in different sets
+    // Rows by which a cache holds W; fewer where there are few places, as long as a task has enough to do.
     const int64_t bytes = all_rows * weights_row * int64_t(sizeof(BFloat16));
-    rows = round_up(ceil_div(all_rows, ceil_div(bytes, kWeightsBytes)), kernels<BFloat16>().rows);
+    const int64_t others = std::max<int64_t>(LinesPlan::places() * p.batch * p.groups, 1);
+    const auto worth = int64_t(p.multiply_adds() / double(kRowsProducts));
+    const int64_t blocks =
+        std::max({ceil_div(bytes, kWeightsBytes), std::min(kFewTasks / others, worth), int64_t(1)});
+    rows = round_up(ceil_div(all_rows, blocks), kernels<BFloat16>().rows);
     rows = std::min(rows, all_rows);
     row_blocks = ceil_div(all_rows, rows);
     const int64_t chunks = std::max<int64_t>(ceil_div(depth, kChunk), 1);
@@ -165,7 +172,7 @@ struct ByMatrices : LinesEngine<Pair, MatricesPlan> {
 
   // Of a forward problem: the products, the patches copied, the lines packed, the sums written, and the
   // weights of each group.
-  static double seconds(const Problem& p, bool again) {
+  static double seconds(const Problem& p, bool again, bool is_phase) {
     if (writes_nothing(p)) return 0;
     const MatricesPlan plan(p);
     const Strip strip(std::min(plan.strip_lines, plan.line.output_size), plan.columns,
@@ -179,7 +186,8 @@ struct ByMatrices : LinesEngine<Pair, MatricesPlan> {
     const double tall = blocks * double(round_up(plan.rows, plan.lanes));
     const Pairs pairs(p, pairs_together(p));
     const double packs = double(plan.places()) / blocks * double(std::max(p.groups, pairs.blocks));
-    const int64_t taps = std::max<int64_t>(p.taps(), 1);
+    // A phase of a stride picks its taps out of a kernel's lines.
+    const int64_t taps = std::max<int64_t>(is_phase ? plan.column.kernel_size : p.taps(), 1);
     const double runs = double(plan.depth) / double(taps) * double(ceil_div(taps, plan.lanes));
     return vectors * depth * (2 * tall * double(plan.lanes) * kMatrixProduct + blocks * kCopy) +
            blocks * pack_seconds(p, plan, again) +
@@ -188,9 +196,18 @@ struct ByMatrices : LinesEngine<Pair, MatricesPlan> {
   }
 };
 
+double seconds(const Problem& p) {
+  bool phases = false;
+  for (int a = 0; a < p.axes; ++a) phases |= p.result == Result::input && p.axis[a].stride > 1;
+  double sum = 0;
+  for_each_forward(p, Operands{}, [&](const Problem& q, const Operands&) {
+    sum += ByMatrices::seconds(q, sum > 0, phases);
+  });
+  return sum;
+}
+
 }  // namespace
 
-const Way by_matrices = {ByMatrices::refuses, seconds_of<ByMatrices>, scratch_of<ByMatrices>,
-                         run_of<ByMatrices>};
+const Way by_matrices = {ByMatrices::refuses, seconds, scratch_of<ByMatrices>, run_of<ByMatrices>};
 
 }  // namespace torchconv::indirect_detail
