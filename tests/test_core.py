@@ -407,8 +407,8 @@ MATRIX_FAULTS = {
     "matrix_chunk_lost": (BY_MATRICES, "worker.starts, k > 0", "worker.starts, 0"),
     "matrix_end_kept": (
         BY_MATRICES,
-        "round_up(2 * plan.depth, kernels<BFloat16>().steps) - 2 * plan.depth;",
-        "0;",
+        "end_lines(rows, 2 * plan.depth, worker.weights, plan.weights_row);",
+        "",
     ),
     "matrix_strip_misplaced": (BY_MATRICES, "copied + j * whole * lanes", "copied"),
     "output_strip_misplaced": (

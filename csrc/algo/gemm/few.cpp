@@ -188,7 +188,7 @@ struct Few {
 bool is_few(const Problem& p, bool rows_lie_together) {
   const int64_t positions = p.batch * p.output_positions();
   // Matrices are multiplied as fast as W comes from memory.
-  const bool matrices = p.dtype == DType::bfloat16 && by_matrices<BFloat16>();
+  const bool matrices = p.dtype == DType::bfloat16 && has_matrices<BFloat16>();
   const bool deep = !matrices && p.taps() * p.in_channels_per_group() >= kDeep;
   const int64_t few_for_tiles = matrices ? 0 : kFewForTiles;
   const int64_t few = !rows_lie_together ? few_for_tiles : deep ? kFewForDeepDots : kFewForDots;

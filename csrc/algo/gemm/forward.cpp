@@ -151,7 +151,7 @@ struct Forward {
         grid(joined_grid(p, output.stride)) {
     in_rows = plan.planes == 1 && output.bytes == sizeof(Sum<T>) && grid.axes == 1 &&
               grid.stride[0] == 1 && p.activation == Activation::none;
-    is_matrix = plan.planes == 1 && !by_matrices<T>() && input.bytes == sizeof(T) &&
+    is_matrix = plan.planes == 1 && !has_matrices<T>() && input.bytes == sizeof(T) &&
                 is_pointwise(p) && input.stride.axis[0] == 1 &&
                 input.stride.in_channel * input.bytes % kAliasedBytes != 0;
   }
@@ -213,14 +213,14 @@ struct Forward {
     for (int q = 0; q < plan.planes; ++q)
       pack_patches(p, input, b.g, q, k0, k1, b.first, b.count, to + q * part, plan.columns);
     if (plan.planes == 2) add_planes(to, part, (k1 - k0) * plan.columns);
-    if (!by_matrices<T>()) return to;
+    if (!has_matrices<T>()) return to;
     kernels<T>().strips(k1 - k0, b.count, to, plan.columns, worker.strips);
     return worker.strips;
   }
 
   // Rows [r0, r0 + rows) of the block of W, depth [k0, k1).
   void pack_weight(const Block& b, int64_t r0, int64_t rows, int64_t k0, int64_t k1, T* to) const {
-    if (by_matrices<T>()) return pack_lines(p, weight, b.g, b.r0 + r0, rows, k0, k1, to);
+    if (has_matrices<T>()) return pack_lines(p, weight, b.g, b.r0 + r0, rows, k0, k1, to);
     const int64_t part = plan.packed_rows * plan.chunk;
     for (int q = 0; q < plan.planes; ++q)
       pack_panels(p, weight, b.g, q, b.r0 + r0, rows, k0, k1, to + q * part);

@@ -138,7 +138,7 @@ double cost(const Problem& problem) {
   if (leaves_weight(p))
     return 1e-6 + 1e-6 * groups + made / (products * 4e9) + carried / 1e9 +
            weights * double(element_bytes(p.dtype)) / 40e9;
-  if (p.dtype == DType::bfloat16 && by_matrices<BFloat16>())
+  if (p.dtype == DType::bfloat16 && has_matrices<BFloat16>())
     return cost_of_matrices(p, made, carried, lines, weights, adds);
   const double pieces = groups * double(p.batch);
   const double rate = adds ? 8e9 : (turns ? 4e9 : 3e9), way = adds ? 1e-8 : (turns ? 1e-9 : 4e-9);

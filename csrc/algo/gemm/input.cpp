@@ -79,7 +79,7 @@ struct ByInput {
 
   // Rows [m0, m1) of G, m = (ci, t), over depth [k0, k1) of co, as panels of [k][row].
   void pack_weights(const Block& b, int64_t m0, int64_t m1, int64_t k0, int64_t k1, T* to) const {
-    if (by_matrices<T>()) return pack_lines(b, m0, m1, k0, k1, to);
+    if (has_matrices<T>()) return pack_lines(b, m0, m1, k0, k1, to);
     const int64_t part = plan.packed_rows * plan.chunk;
     for (int q = 0; q < plan.planes; ++q) pack_plane(b, q, m0, m1, k0, k1, to + q * part);
     if (plan.planes == 2) add_planes(to, part, (m1 - m0) * (k1 - k0));
@@ -124,7 +124,7 @@ struct ByInput {
     for (int q = 0; q < plan.planes; ++q)
       pack_patches(y.problem, output, b.g, q, k0, k1, first, count, to + q * part, plan.columns);
     if (plan.planes == 2) add_planes(to, part, (k1 - k0) * plan.columns);
-    if (!by_matrices<T>()) return to;
+    if (!has_matrices<T>()) return to;
     kernels<T>().strips(k1 - k0, count, to, plan.columns, worker.strips);
     return worker.strips;
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/relabel.h"
+#include "micro/matrices.h"
 #include "micro/pack.h"
 #include "micro/tasks.h"
 
@@ -15,42 +16,16 @@ constexpr int64_t kMostColumns = 512;       // of a block, so that shallow ones 
 // Below which a block is halved: two each, so that one worker need not wait long for another.
 inline int least_tasks(int workers) { return workers > 1 ? 2 * workers : 1; }
 
-// Whether the machine multiplies whole matrices of T (Kernels::matrices). Then a side of a product that
-// otherwise lies in panels lies in lines, and the other one in strips.
-template <typename T>
-bool by_matrices() {
-  if constexpr (std::is_same_v<T, Sum<T>>)
-    return false;
-  else
-    return kernels<T>().matrices != nullptr;
-}
-// A depth as lines and strips have it, and from a line to the next: so that lines lie in different sets
-// of a cache.
-template <typename T>
-int64_t whole_steps(int64_t depth) {
-  return round_up(depth, kernels<T>().steps);
-}
-template <typename T>
-int64_t line_of(int64_t depth) {
-  return whole_steps<T>(depth) | kernels<T>().steps;
-}
 // For each row of A: so many elements of a panel, or of a line.
 template <typename T>
 int64_t panel_depth(int64_t depth) {
-  return by_matrices<T>() ? line_of<T>(depth) : depth;
+  return has_matrices<T>() ? line_of<T>(depth) : depth;
 }
 // So many elements of strips.
 template <typename T>
 int64_t strips_elements(int64_t depth, int64_t columns) {
-  return by_matrices<T>() ? whole_steps<T>(depth) * round_up(columns, kernels<T>().lanes) : 0;
+  return has_matrices<T>() ? whole_steps<T>(depth) * round_up(columns, kernels<T>().lanes) : 0;
 }
-// What is behind the depth of a line must be zero.
-template <typename T>
-void end_lines(int64_t rows, int64_t depth, T* lines, int64_t line) {
-  const int64_t rest = whole_steps<T>(depth) - depth;
-  for (int64_t r = 0; rest > 0 && r < rows; ++r) std::fill_n(lines + r * line + depth, rest, T{});
-}
-
 // The depth is walked in chunks as long as a strip of B allows, and about equal; shorter ones where
 // A and B have two planes, to leave room for as many rows and columns.
 template <typename T>
@@ -87,7 +62,7 @@ template <typename T>
 void multiply(int64_t rows, int64_t columns, int64_t depth, T* a, const T* b, int64_t b_row,
               Sum<T>* c, int64_t c_row, const Sum<T>* start, bool add) {
   const Kernels<T>& kernel = kernels<T>();
-  if (by_matrices<T>())
+  if (has_matrices<T>())
     return kernel.matrices(rows, columns, whole_steps<T>(depth), a, line_of<T>(depth), b, c, c_row,
                            start, add);
   for (int64_t r = 0; r < rows; r += kernel.rows)
@@ -103,7 +78,7 @@ template <typename T>
 void multiply_lines(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_row,
                     const T* b, int64_t b_row, Sum<T>* c, int64_t c_row, bool add) {
   const Kernels<T>& kernel = kernels<T>();
-  if (by_matrices<T>())
+  if (has_matrices<T>())
     return kernel.matrices(rows, columns, whole_steps<T>(depth), a, a_row, b, c, c_row, nullptr,
                            add);
   for_each_tile<T>(rows, columns, depth, [&](int64_t r, int64_t height, int64_t j, int64_t width) {

@@ -44,7 +44,7 @@ struct WeightPlan {
       chunk = round_up(ceil_div(positions, ceil_div(positions, longest)), kernel.steps);
     chunks = ceil_div(positions, chunk);
     // No power of two, or all rows share a set of the cache.
-    chunk_row = by_matrices<T>() ? line_of<T>(chunk) : chunk + kernel.lanes;
+    chunk_row = has_matrices<T>() ? line_of<T>(chunk) : chunk + kernel.lanes;
     const int64_t most = kBlockBytes / (std::max(chunk, kLeastChunk) * part);
     m_blocks = ceil_div(columns, round_down(most, 2 * kernel.lanes));
     const int64_t sum_bytes = products * int64_t(sizeof(Sum<T>));
@@ -65,7 +65,7 @@ struct WeightPlan {
     row_blocks = ceil_div(rows, rows_per_block);
     packed_rows = std::min(rows_per_block, round_down(most / planes, unit));
     // Whole vectors, so that all blocks but the last may be made where they are stored.
-    m_per_block = round_up(ceil_div(columns, m_blocks), by_matrices<T>() ? unit : kernel.lanes);
+    m_per_block = round_up(ceil_div(columns, m_blocks), has_matrices<T>() ? unit : kernel.lanes);
     m_blocks = ceil_div(columns, m_per_block);
   }
   int64_t product_elements() const { return rows_per_block * m_per_block; }
@@ -82,7 +82,7 @@ struct WeightWorker {
   Sum<T>* sums;  // [product][rows_per_block][m_per_block] of W; or [m_per_block][rows_per_block]
   WeightWorker(const WeightPlan<T>& plan, Arena* arena) {
     patches = arena->take<T>(plan.m_per_block * plan.chunk_row);
-    turned = arena->take<T>(plan.products * plan.chunk * plan.m_per_block);
+    turned = arena->take<T>(has_matrices<T>() ? 0 : plan.products * plan.chunk * plan.m_per_block);
     panels = arena->take<T>(plan.products * plan.packed_rows * panel_depth<T>(plan.chunk));
     strips = arena->take<T>(strips_elements<T>(plan.chunk, plan.packed_rows));
     sums = arena->take<Sum<T>>(plan.splits == 1 ? plan.block_elements() : 0);
@@ -102,7 +102,7 @@ struct ByWeight {
         input(o.input, p.dtype),
         weight(o.weight, p.dtype),
         output(o.output, p.dtype),
-        transposed(by_matrices<T>() ||
+        transposed(has_matrices<T>() ||
                    (plan.planes == 1 && turns_weight<T>(plan.rows, plan.positions) &&
                     turns_patches(problem, input))) {}
 
@@ -212,16 +212,16 @@ struct ByWeight {
         pack_patches(p, input, b.g, 0, b.m0, b.m1, first, count, worker.patches, plan.chunk_row);
       else
         pack_inputs(b, first, count, worker);
-      if (by_matrices<T>()) end_lines(b.m1 - b.m0, count, worker.patches, plan.chunk_row);
+      if (has_matrices<T>()) end_lines(b.m1 - b.m0, count, worker.patches, plan.chunk_row);
       for (Block piece = b; piece.r0 < b.r1; piece.r0 = piece.r1) {
         piece.r1 = std::min(piece.r0 + plan.packed_rows, b.r1);
         if (transposed) {
-          if (by_matrices<T>())
+          if (has_matrices<T>())
             strip_outputs(piece, first, count, worker);
           else
             turn_outputs(piece, first, count, worker.panels);
           multiply_lines<T>(b.m1 - b.m0, piece.r1 - piece.r0, count, worker.patches, plan.chunk_row,
-                            by_matrices<T>() ? worker.strips : worker.panels, plan.packed_rows,
+                            has_matrices<T>() ? worker.strips : worker.panels, plan.packed_rows,
                             sums + piece.r0 - b.r0, row, c > begin);
           continue;
         }

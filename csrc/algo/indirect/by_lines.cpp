@@ -105,10 +105,10 @@ struct ByLines : LinesEngine<T, ByLinesPlan<T>> {
     for_each_pair(p, pairs, block, [&](int64_t n, int64_t g, bool is_new) {
       if (is_new) pack_group(g, worker);
       padded.pack(place, n, g, worker.lines);
+      const int64_t image = offset_of(p, output, place, n, g);
       for_each_strip(plan, plan.strip_lines, place, line_step(p, output),
                      [&](const Strip& strip, int64_t x, int64_t offset, int64_t apart) {
-                       make_strip(strip, worker.lines + x,
-                                  offset_of(p, output, place, n, g) + offset, apart, worker);
+                       make_strip(strip, worker.lines + x, image + offset, apart, worker);
                      });
     });
   }

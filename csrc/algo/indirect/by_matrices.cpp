@@ -41,11 +41,9 @@ struct MatricesPlan : LinesPlan {
   int64_t strip_lines;
 
   explicit MatricesPlan(const Problem& p) : LinesPlan(plan_of<Pair>(p, kMatrixLines)) {
-    const int64_t steps = kernels<BFloat16>().steps;
     all_rows = p.out_channels_per_group();
     depth = channels * p.taps();
-    weights_row =
-        round_up(2 * depth, steps) | steps;  // an odd number of them: rows in different sets
+    weights_row = line_of<BFloat16>(2 * depth);
     // Rows by which a cache holds W; fewer where there are few places, as long as a task has enough to do.
     const int64_t bytes = all_rows * weights_row * int64_t(sizeof(BFloat16));
     const int64_t others = std::max<int64_t>(LinesPlan::places() * p.batch * p.groups, 1);
@@ -56,7 +54,7 @@ struct MatricesPlan : LinesPlan {
     rows = std::min(rows, all_rows);
     row_blocks = ceil_div(all_rows, rows);
     const int64_t chunks = std::max<int64_t>(ceil_div(depth, kChunk), 1);
-    chunk = round_up(std::max<int64_t>(ceil_div(depth, chunks), 1), steps / 2);
+    chunk = whole_steps<BFloat16>(2 * std::max<int64_t>(ceil_div(depth, chunks), 1)) / 2;
     strips = std::max<int64_t>(kStripsBytes / (chunk * lanes * int64_t(sizeof(Pair))) / 2 * 2, 2);
     strip_lines = std::max<int64_t>(kStripVectors / ceil_div(columns, lanes), 1);
   }
@@ -98,11 +96,9 @@ struct ByMatrices : LinesEngine<Pair, MatricesPlan> {
     const int64_t together = far ? kRowsTogether : rows;
     for (int64_t r = 0; r < rows; r += together)
       pack_rows(g, first + r, std::min(together, rows - r), worker.weights + r * plan.weights_row);
-    const int64_t rest = round_up(2 * plan.depth, kernels<BFloat16>().steps) - 2 * plan.depth;
-    for (int64_t r = 0; r < rows; ++r) {
-      std::fill_n(worker.weights + r * plan.weights_row + 2 * plan.depth, rest, BFloat16{});
+    end_lines(rows, 2 * plan.depth, worker.weights, plan.weights_row);
+    for (int64_t r = 0; r < rows; ++r)
       worker.starts[r] = start_of<float>(p, operands, g, first + r, 0);
-    }
   }
   void pack_rows(int64_t g, int64_t co, int64_t rows, BFloat16* to) const {
     const int64_t channels = p.in_channels_per_group(), taps = p.taps();
@@ -123,13 +119,12 @@ struct ByMatrices : LinesEngine<Pair, MatricesPlan> {
   void make_strip(const Strip& strip, int64_t rows, const Pair* x, int64_t offset, int64_t apart,
                   const Worker& worker) const {
     const int64_t lanes = plan.lanes, sums_row = strip.vectors * lanes;
-    const int64_t steps = kernels<BFloat16>().steps;
     for (int64_t v = 0; v < strip.vectors; v += plan.strips) {
       const int64_t count = std::min(plan.strips, strip.vectors - v);
       int64_t k = 0;
       do {  // once, too, where there is no depth
         const int64_t depth = std::min(plan.chunk, plan.depth - k);
-        const int64_t whole = round_up(2 * depth, steps);
+        const int64_t whole = whole_steps<BFloat16>(2 * depth);
         for (int64_t j = 0; j < count; ++j)
           kernels<Pair>().copy_strip(depth, x + strip.start(v + j, lanes), worker.offsets + k,
                                      worker.copied + j * whole * lanes);
@@ -164,7 +159,7 @@ struct ByMatrices : LinesEngine<Pair, MatricesPlan> {
   }
 
   static std::string refuses(const Problem& p) {
-    if (p.dtype != DType::bfloat16 || !kernels<BFloat16>().matrices)
+    if (p.dtype != DType::bfloat16 || !has_matrices<BFloat16>())
       return "no matrices of this dtype that the machine multiplies";
     const auto bytes = double(largest(p, padded_bytes<ByMatrices>));
     return refuses_bytes("lines, weights and patches", bytes, kMostWorker);
@@ -182,7 +177,7 @@ struct ByMatrices : LinesEngine<Pair, MatricesPlan> {
     const double lines = maps * double(plan.outer_positions) * double(plan.line.output_size) *
                          double(plan.column_blocks);
     const double vectors = lines * double(strip.vectors) / double(strip.lines);
-    const double depth = double(round_up(2 * plan.depth, kernels<BFloat16>().steps)) / 2;
+    const double depth = double(whole_steps<BFloat16>(2 * plan.depth)) / 2;
     const double tall = blocks * double(round_up(plan.rows, plan.lanes));
     const Pairs pairs(p, pairs_together(p));
     const double packs = double(plan.places()) / blocks * double(std::max(p.groups, pairs.blocks));
@@ -199,11 +194,7 @@ struct ByMatrices : LinesEngine<Pair, MatricesPlan> {
 double seconds(const Problem& p) {
   bool phases = false;
   for (int a = 0; a < p.axes; ++a) phases |= p.result == Result::input && p.axis[a].stride > 1;
-  double sum = 0;
-  for_each_forward(p, Operands{}, [&](const Problem& q, const Operands&) {
-    sum += ByMatrices::seconds(q, sum > 0, phases);
-  });
-  return sum;
+  return seconds_of<ByMatrices>(p, phases);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "micro/lines_tasks.h"
+#include "micro/matrices.h"
 
 namespace torchconv::indirect_detail {
 
@@ -43,8 +44,7 @@ constexpr double kTurnWeights = kChannelsOf<T> > 1 ? 1.5e-8 : kTurned;
 // vectors (measured on an Emerald Rapids).
 template <typename F>
 auto in_product_type(DType dtype, const F& f) {
-  if (dtype == DType::bfloat16 && kernels<BFloat16Pair>().lanes > 0 &&
-      !kernels<BFloat16>().matrices)
+  if (dtype == DType::bfloat16 && kernels<BFloat16Pair>().lanes > 0 && !has_matrices<BFloat16>())
     return f(BFloat16Pair{});
   return in_compute_type(dtype, f);
 }
@@ -53,11 +53,12 @@ auto in_product_type(DType dtype, const F& f) {
 //
 //     refuses(problem)           of any result
 //     seconds(problem, again)    of a forward problem, the first of a result or another
-template <typename Engine>
-double seconds_of(const Problem& p) {
+template <typename Engine, typename... More>
+double seconds_of(const Problem& p, More... more) {
   double sum = 0;
-  for_each_forward(p, Operands{},
-                   [&](const Problem& q, const Operands&) { sum += Engine::seconds(q, sum > 0); });
+  for_each_forward(p, Operands{}, [&](const Problem& q, const Operands&) {
+    sum += Engine::seconds(q, sum > 0, more...);
+  });
   return sum;
 }
 template <typename Engine>
