@@ -5,6 +5,7 @@ with poisoned results and fenced buffers; a planted fault must turn it red. What
 is in test_cuda_nvcc.py.
 """
 
+import itertools
 import os
 import re
 import shutil
@@ -169,6 +170,7 @@ def test_tf32(program):
     problems = [f"{text} tf32=1" for text in lines(("float32",))]
     status, output = drive(program, problems)
     assert_all_ran(output, problems)
+    assert len(re.findall("ok   direct .* weight float32", output)) > 100
     assert status == 0
 
 
@@ -203,7 +205,7 @@ FAULTS = {
     "direct_reach": (f"{DIRECT}/form.h", "* x.extent + x.reach_of(shift)", "* x.extent"),
     "direct_taps_not_awaited": (
         f"{DIRECT}/kernel.h",
-        "wait_copies_of(&block.barriers[tap_slot], parity);",
+        "wait_for(&block.barriers[tap_slot], parity);",
         "",
     ),
     "direct_written_under_a_product": (
@@ -213,26 +215,48 @@ FAULTS = {
     ),
     "direct_weight_line_tail": (
         f"{DIRECT}/weight_load.h",
-        "(left < kGroup ? left : kGroup) : 0",
-        "(left < 0 ? left : kGroup) : 0",
+        "(left < elements ? left : elements) : 0",
+        "(left < 0 ? left : elements) : 0",
     ),
     "direct_weight_copies_not_awaited": (
-        f"{DIRECT}/weight.h",
+        f"{DIRECT}/weight_block.h",
+        "wait_copies<0>();",
         "wait_copies<1>();",
-        "wait_copies<2>();",
     ),
-    "direct_weight_split_lost": (f"{DIRECT}/weight.h", "first + j < w.splits", "first + j < 1"),
-    "direct_weight_set": (f"{DIRECT}/weight.h", "? task.first_shift + s : 0", "? s : 0"),
+    "direct_weight_split_lost": (
+        f"{DIRECT}/weight_splits.h",
+        "w.splits * (part + 1) / u.warps",
+        "begin + 1",
+    ),
+    "direct_weight_set": (f"{DIRECT}/weight_gradients.h", "? task.first + s : 0", "? s : 0"),
+    "direct_weight_patch": (f"{DIRECT}/weight_patches.h", "moved_by(f, at.shift) + base", "base"),
+    "direct_weight_not_filled": (
+        f"{DIRECT}/weight_loaders.h",
+        "wait_for(&block.filled[slot.number], slot.parity);",
+        "",
+    ),
+    "direct_weight_not_emptied": (
+        f"{DIRECT}/weight_loaders.h",
+        "wait_for(&block.emptied[slot.number], slot.parity ^ 1);",
+        "",
+    ),
 }
 
 
 # direct makes a weight gradient that is NaN again from its definition, which would hide what is
 # read too early: the emulator fills that with NaNs.
 NO_SECOND_SUM = (
-    f"{DIRECT}/weight.h",
-    "if (sum[v] != sum[v]) sum[v] = from_definition<T>(w, e);",
+    f"{DIRECT}/weight_splits.h",
+    "sum = from_definition<T>(w, element);",
     "",
 )
+# The fewest slots for its tiles, so that they are filled again.
+TWO_SLOTS = (f"{DIRECT}/weight_plan.h", "kMostWeightSlots = 4;", "kMostWeightSlots = 2;")
+# Faults that the third tile of a split shows, and the ways to look for them.
+OF_MANY_TILES = {
+    "direct_weight_not_emptied": "by_patches : {false, true}",
+    "direct_weight_copies_not_awaited": "by_patches : {false}",
+}
 # Weight gradients of several tiles, in the shapes of direct that the table is too small for: two
 # tiles of rows, lines in copies of four bytes, two warpgroups with rows of their own, three sets of
 # shifts, and pieces that are copied whole.
@@ -270,10 +294,18 @@ def changed(
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_turns_the_driver_red(host, kernels, fault, tmp_path):
-    of_weight = fault.startswith("direct_weight")
-    changes = [FAULTS[fault], *([NO_SECOND_SUM] if of_weight else [])]
-    program = changed(host, kernels, changes, tmp_path)
     problems = lines(("bfloat16",) if fault.startswith("direct") else ("float32",))
+    changes = [FAULTS[fault]]
+    if fault.startswith("direct_weight"):
+        plan = f"{DIRECT}/weight_plan.h"
+        changes += [NO_SECOND_SUM, TWO_SLOTS]
+        problems += [f"{text} tf32=1" for text in lines(("float32",)) if text.startswith("weight ")]
+        if fault in OF_MANY_TILES:
+            changes.append((plan, "kMostWeightSplits = 264;", "kMostWeightSplits = 1;"))
+            changes.append((plan, "by_patches : {false, true}", OF_MANY_TILES[fault]))
+            problems = [f"weight {d} {text} device=cuda {HOPPER} tf32=1" for d, text in
+                        itertools.product(("bfloat16", "float32"), WEIGHTS)]  # fmt: skip
+    program = changed(host, kernels, changes, tmp_path)
     status, output = drive(program, problems, stop=True)
     assert status in (1, 3) and "FAIL" in output, output[-2000:]
 
@@ -296,17 +328,21 @@ def test_large_tiles_and_splits(host, kernels, tmp_path):
         NO_SECOND_SUM,
         (f"{DIRECT}/weight_plan.h", "kMultiprocessors = 132;", "kMultiprocessors = 2;"),
         (f"{DIRECT}/weight_plan.h", "kLeastTiles = 2;", "kLeastTiles = 1;"),
-        (f"{DIRECT}/weight.cu", "kManyElements = 1 << 20;", "kManyElements = 1;"),
+        TWO_SLOTS,
+        (f"{DIRECT}/weight.cu", "kManyElements = 1 << 18;", "kManyElements = 1;"),
     ]
     names = ("grouped", "reflect", "stride_2", "wide_blocks", "deep", "last_dense")
     names += tuple(name for name in PROBLEMS if name.startswith(("chunks_", "windows_")))
     problems = lines(("float32", "bfloat16", "float16"), names, 2e6)
     problems += [f"{text} tf32=1" for text in lines(("float32",), names, 2e6)]
-    problems += [f"weight bfloat16 {text} device=cuda {HOPPER}" for text in WEIGHTS]
+    for dtype in ("bfloat16", "float32"):
+        problems += [f"weight {dtype} {text} device=cuda {HOPPER} tf32=1" for text in WEIGHTS]
     status, output = drive(changed(host, kernels, changes, tmp_path), problems)
     assert_all_ran(output, problems)
     for text in WEIGHTS:
-        assert re.search(f"ok   direct .* weight bfloat16 {text.split(' input')[0]} ", output), text
+        for dtype in ("bfloat16", "float32"):
+            one = f"weight {dtype} {text.split(' input')[0]} "
+            assert re.search(f"ok   direct .* {one}", output), one
     assert status == 0
 
 

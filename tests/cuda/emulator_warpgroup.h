@@ -30,18 +30,20 @@ float number_of(uint64_t operand, int line, int depth) {
   return float(number);
 }
 
+template <typename Number>
+constexpr int kDepth = 32 / int(sizeof(cuda::Stored<Number>));  // of a product
+
 template <typename Number, int columns>
 std::vector<float> products(int thread, uint64_t a, uint64_t b) {
-  constexpr int kDepth = 32 / int(sizeof(cuda::Stored<Number>));
   std::vector<float> d(columns / 2);
   const int lane = thread % 32;
-  float rows[2][kDepth];
+  float rows[2][kDepth<Number>];
   for (int h = 0; h < 2; ++h)
-    for (int k = 0; k < kDepth; ++k)
+    for (int k = 0; k < kDepth<Number>; ++k)
       rows[h][k] = number_of<Number>(a, thread / 32 * 16 + lane / 4 + 8 * h, k);
   for (int j = 0; j < columns / 8; ++j)
     for (int i = 0; i < 2; ++i)
-      for (int k = 0; k < kDepth; ++k) {
+      for (int k = 0; k < kDepth<Number>; ++k) {
         const float column = number_of<Number>(b, 8 * j + 2 * (lane % 4) + i, k);
         for (int h = 0; h < 2; ++h) d[4 * j + 2 * h + i] += rows[h][k] * column;
       }
@@ -58,12 +60,17 @@ Rows held_rows(const uint32_t (&a)[4]) {
     uint32_t a[4];
   };
   struct Combine {
+    static float held(const In* const* in, int h, int k) {  // of four lanes
+      if constexpr (sizeof(cuda::Stored<Number>) == 4)
+        return float_of(in[k % 4]->a[h + k / 4 * 2] & 0xffffe000);
+      else
+        return float(half_of<Number>(in[k % 8 / 2]->a[h + k / 8 * 2], k % 2));
+    }
     void operator()(const In* const* in, Rows* const* out) const {
       for (int lane = 0; lane < kLanes; ++lane)
         for (int h = 0; h < 2; ++h)
-          for (int k = 0; k < 16; ++k)
-            out[lane]->number[h][k] =
-                float(half_of<Number>(in[lane / 4 * 4 + k % 8 / 2]->a[h + k / 8 * 2], k % 2));
+          for (int k = 0; k < kDepth<Number>; ++k)
+            out[lane]->number[h][k] = held(in + lane / 4 * 4, h, k);
     }
   };
   In in;
@@ -76,7 +83,7 @@ std::vector<float> held_products(int lane, const Rows& rows, uint64_t b) {
   std::vector<float> d(columns / 2);
   for (int j = 0; j < columns / 8; ++j)
     for (int i = 0; i < 2; ++i)
-      for (int k = 0; k < 16; ++k) {
+      for (int k = 0; k < kDepth<Number>; ++k) {
         const float column = number_of<Number, across>(b, 8 * j + 2 * (lane % 4) + i, k);
         for (int h = 0; h < 2; ++h) d[4 * j + 2 * h + i] += rows.number[h][k] * column;
       }
@@ -84,8 +91,9 @@ std::vector<float> held_products(int lane, const Rows& rows, uint64_t b) {
 }
 
 struct Awaited {
+  int threads = 1, arrived = 0;
   int64_t expected = 0;
-  int phase = 0;  // of copies that are done
+  int phase = 0;  // how often all have arrived
   std::vector<Copy> copies;
 };
 inline std::map<const void*, Awaited> barriers;
@@ -106,7 +114,10 @@ inline uint64_t pieces_at(const void* at) {
   return uint64_t((byte - emulator::shared) / 16);
 }
 // Copies are made when somebody waits for them: whoever does not reads NaNs.
-inline void set_up(Barrier* barrier) { emulator::barriers[barrier] = {}; }
+inline void set_up(Barrier* barrier, int threads = 1) {
+  emulator::barriers[barrier] = {};
+  emulator::barriers[barrier].threads = threads;
+}
 inline void publish_barriers() {}
 inline void expect_copies(Barrier* barrier, int64_t bytes) {
   if (emulator::barriers.at(barrier).expected != 0) emulator::fail("a barrier is still in use");
@@ -117,10 +128,16 @@ inline void start_copy(Barrier* barrier, void* shared, const void* global, int64
     emulator::fail("a copy is not one of whole pieces");
   emulator::barriers.at(barrier).copies.push_back({shared, global, int(bytes), int(bytes)});
 }
-inline void wait_copies_of(Barrier* barrier, int parity) {
+inline void arrive(Barrier* barrier) {
+  auto& awaited = emulator::barriers.at(barrier);
+  if (++awaited.arrived < awaited.threads) return;
+  awaited.arrived = 0;
+  ++awaited.phase;
+}
+inline void wait_for(Barrier* barrier, int parity) {
   auto& waited = emulator::barriers.at(barrier);
   for (int tries = 0; waited.expected == 0 && (waited.phase & 1) == parity; ++tries) {
-    if (tries > 100000) emulator::fail("a block is stuck: nobody starts the copies waited for");
+    if (tries > 100000) emulator::fail("a block is stuck: nobody comes to a barrier");
     emulator::to_scheduler();
   }
   if (waited.expected != 0) {
@@ -136,6 +153,10 @@ inline void wait_copies_of(Barrier* barrier, int parity) {
   }
 }
 
+template <int count>
+void take_registers() {}
+template <int count>
+void leave_registers() {}
 inline void keep(uint32_t&) {}
 inline void publish_shared() {}
 inline void begin_products() {}

@@ -11,16 +11,19 @@
 //   All 128 threads call together; with lane = thread % 32, thread t has
 //     d[4 j + 2 h + i] = D[16 (t / 32) + lane / 4 + 8 h][8 j + 2 (lane % 4) + i]
 //
-// multiply_held<Number, columns, across>   the same of 16 numbers of 16 bits, with A in registers
-//   as mma_16x8x16 of warp.h has it, of rows 16 (t / 32) and on; they are not to be touched
-//   either, until the products are done. B may lie across: a piece has one number of the depth of
-//   eight columns, and a block of 128 bytes has eight neighbours of the depth. Then it is `depth`
-//   bytes to the block of the next eight of the depth, and `lines` to the next eight columns (the
-//   same, "MN-major").
+// multiply_held<Number, columns, across>   the same with A in registers, as mma_16x8x16 and
+//   mma_16x8x8_tf32 of warp.h have it, of rows 16 (t / 32) and on; they are not to be touched
+//   either, until the products are done. In 16 bits B may lie across: a piece has one number of the
+//   depth of eight columns, and a block of 128 bytes has eight neighbours of the depth. Then it is
+//   `depth` bytes to the block of the next eight of the depth, and `lines` to the next eight columns
+//   (the same, "MN-major").
 //
-// A Barrier counts the bytes of copies that lie together in both memories, of any length in pieces:
-// expect_copies() by one thread, with all their bytes, then start_copy() for each; whoever reads waits
-// with wait_copies_of(barrier, 0), the next time with 1, and so on in turn.
+// A Barrier counts threads that arrive() there, and the bytes of copies that lie together in both
+// memories, of any length in pieces: expect_copies() by one thread, which arrives so, with all their
+// bytes, then start_copy() for each. Who waits until all have arrived calls wait_for(barrier, 0), the
+// next time with 1, and so on in turn; with 1 at first, nobody is waited for.
+//
+// take_registers() and leave_registers(): from here on the warpgroup's threads have so many.
 //
 // D is not to be touched from begin_products() until wait_products() said that they are done. What
 // threads write to shared memory is there for the products of all that each of them meets at a
@@ -79,9 +82,9 @@ __device__ __forceinline__ void wait_products() {
 }
 
 // By one thread; the others see it after publish_barriers() and a barrier of the block.
-__device__ __forceinline__ void set_up(Barrier* barrier) {
-  TORCHCONV_WGMMA(
-      "mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)) : "memory");
+__device__ __forceinline__ void set_up(Barrier* barrier, int threads = 1) {
+  TORCHCONV_WGMMA("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
+                  "r"(threads) : "memory");
 }
 __device__ __forceinline__ void publish_barriers() {
   TORCHCONV_WGMMA("fence.mbarrier_init.release.cluster;" :: : "memory");
@@ -98,11 +101,24 @@ __device__ __forceinline__ void start_copy(Barrier* barrier, void* shared, const
           "r"(shared_address(shared)),
       "l"(global), "r"(uint32_t(bytes)), "r"(shared_address(barrier)) : "memory");
 }
-__device__ __forceinline__ void wait_copies_of(Barrier* barrier, int parity) {
+__device__ __forceinline__ void arrive(Barrier* barrier) {
+  TORCHCONV_WGMMA(
+      "mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+}
+__device__ __forceinline__ void wait_for(Barrier* barrier, int parity) {
   TORCHCONV_WGMMA("{ .reg .pred done;\n"
                   "again%=: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
                   "@!done bra again%=; }" ::"r"(shared_address(barrier)),
                   "r"(parity) : "memory");
+}
+
+template <int count>
+__device__ __forceinline__ void take_registers() {
+  TORCHCONV_WGMMA("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count));
+}
+template <int count>
+__device__ __forceinline__ void leave_registers() {
+  TORCHCONV_WGMMA("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(count));
 }
 
 // The registers of D as wgmma names them, and as the compiler is to know them.
@@ -152,26 +168,28 @@ template <typename Number, int columns, bool across>
 __device__ __forceinline__ void multiply_held(float (&d)[columns / 2], const uint32_t (&a)[4],
                                               uint64_t b) {
   static_assert(columns == 16 || columns == 32 || columns == 64 || columns == 128, "columns");
-  static_assert(sizeof(Number) == 2, "an operand lies across in 16 bits alone");
-#define TORCHCONV_HELD(columns, type, registers, a_b, ...)                                   \
-  TORCHCONV_WGMMA("wgmma.mma_async.sync.aligned.m64n" columns "k16.f32." type " {" registers \
-                  "}, " a_b ";" : __VA_ARGS__ : "r"(a[0]),                                   \
+  static_assert(sizeof(Stored<Number>) == 2 || !across, "16 bits alone may lie across");
+#define TORCHCONV_HELD(columns, type, registers, a_b, ...)                                  \
+  TORCHCONV_WGMMA("wgmma.mma_async.sync.aligned.m64n" columns type " {" registers "}, " a_b \
+                  ";" : __VA_ARGS__ : "r"(a[0]),                                            \
                   "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(int(across)))
-#define TORCHCONV_TYPED(columns, registers, a_b, ...)                \
-  if constexpr (std::is_same_v<Number, Float16>)                     \
-    TORCHCONV_HELD(columns, "f16.f16", registers, a_b, __VA_ARGS__); \
-  else                                                               \
-    TORCHCONV_HELD(columns, "bf16.bf16", registers, a_b, __VA_ARGS__)
+#define TORCHCONV_TYPED(columns, registers, a_b, b_across, ...)                            \
+  if constexpr (sizeof(Stored<Number>) == 4)                                               \
+    TORCHCONV_HELD(columns, "k8.f32.tf32.tf32", registers, a_b, __VA_ARGS__);              \
+  else if constexpr (std::is_same_v<Number, Float16>)                                      \
+    TORCHCONV_HELD(columns, "k16.f32.f16.f16", registers, a_b ", " b_across, __VA_ARGS__); \
+  else                                                                                     \
+    TORCHCONV_HELD(columns, "k16.f32.bf16.bf16", registers, a_b ", " b_across, __VA_ARGS__)
   if constexpr (columns == 16) {
-    TORCHCONV_TYPED("16", TORCHCONV_R8, "{%8, %9, %10, %11}, %12, 1, 1, 1, %13", TORCHCONV_D8(0));
+    TORCHCONV_TYPED("16", TORCHCONV_R8, "{%8, %9, %10, %11}, %12, 1, 1, 1", "%13", TORCHCONV_D8(0));
   } else if constexpr (columns == 32) {
-    TORCHCONV_TYPED("32", TORCHCONV_R16, "{%16, %17, %18, %19}, %20, 1, 1, 1, %21",
+    TORCHCONV_TYPED("32", TORCHCONV_R16, "{%16, %17, %18, %19}, %20, 1, 1, 1", "%21",
                     TORCHCONV_D16(0));
   } else if constexpr (columns == 64) {
-    TORCHCONV_TYPED("64", TORCHCONV_R32, "{%32, %33, %34, %35}, %36, 1, 1, 1, %37",
+    TORCHCONV_TYPED("64", TORCHCONV_R32, "{%32, %33, %34, %35}, %36, 1, 1, 1", "%37",
                     TORCHCONV_D32(0));
   } else {
-    TORCHCONV_TYPED("128", TORCHCONV_R64, "{%64, %65, %66, %67}, %68, 1, 1, 1, %69",
+    TORCHCONV_TYPED("128", TORCHCONV_R64, "{%64, %65, %66, %67}, %68, 1, 1, 1", "%69",
                     TORCHCONV_D64(0));
   }
 #undef TORCHCONV_TYPED

@@ -73,14 +73,12 @@ std::string refuses(const Problem& p) {
            std::to_string(p.capability % 10) + " (direct is made of instructions of 9.0 alone)";
   if (p.in_channels == p.groups && p.out_channels == p.groups)
     return "one channel a group (direct would multiply by zeros)";
-  if (p.result == Result::weight && p.dtype == DType::float32)
-    return "a weight gradient in float32 (direct has it in 16 bits)";
   if (p.result == Result::input && p.padding_mode != PaddingMode::zeros)
     return "an input gradient under folding padding (direct knows zeros)";
   if (p.dtype == DType::float32 && !p.tf32)
     return "float32 without TF32 (the tensor cores' sums are not rounded, but cut off)";
   const bool has_plan = p.result == Result::weight
-                            ? choose_weight(p).shape.shifts > 0
+                            ? choose_weight(p).shape.products > 0
                             : usual_plan(p).columns > 0 && other_plan(p).columns > 0;
   if (!has_plan)
     return "a kernel, stride or dilation whose box is too large for shared memory (direct)";
@@ -91,7 +89,7 @@ std::string refuses(const Problem& p) {
 double cost(const Problem& p) {
   if (p.result == Result::weight) {
     const WeightPlan plan = choose_weight(p);
-    return plan.shape.shifts == 0 ? 1 : 12e-6 + 1.7 * plan.cycles / 1.7e9;
+    return plan.shape.products == 0 ? 1 : 12e-6 + 1.7 * plan.cycles / 1.7e9;
   }
   const Plan plan = usual_plan(p);
   const Form& f = plan.form;

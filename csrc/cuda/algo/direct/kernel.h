@@ -170,7 +170,7 @@ __device__ __forceinline__ void multiply_tile(const Form& f, const Block& block,
       wait_copies<0>();
       publish_shared();
     }
-    wait_copies_of(&block.barriers[tap_slot], parity);
+    wait_for(&block.barriers[tap_slot], parity);
     __syncthreads();
     const int slot = tap_slot;
     if (++tap_slot == kTapSlots) tap_slot = 0, parity ^= 1;

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "cuda/algo/direct/box.h"
-#include "cuda/algo/direct/weight_plan.h"
+#include "cuda/algo/direct/weight_form.h"
 
 namespace torchconv::cuda::sliding {
 
@@ -57,9 +57,9 @@ __device__ __forceinline__ Digits digits_of_base(const Form& f, int number) {
 }
 
 // The element of a source, before the channel; kNowhere where there is none. Of a line, that of its
-// first position times 16, and how many of the eight there are.
+// first position times 16, and how many of a piece's numbers there are.
 __device__ __forceinline__ int64_t place_in(const Source& source, int64_t batch,
-                                            const WeightTile& tile, const Digits& d) {
+                                            const WeightTile& tile, const Digits& d, int elements) {
   const int64_t image = tile.image + d.image;
   int64_t at = image * source.batch, left = 0;
   bool there = image < batch;
@@ -72,7 +72,7 @@ __device__ __forceinline__ int64_t place_in(const Source& source, int64_t batch,
     there &= uint64_t(index) < uint64_t(source.size[a]);
     at += index * source.axis[a];
   }
-  if (source.lines) return there ? at * 16 + (left < kGroup ? left : kGroup) : 0;
+  if (source.lines) return there ? at * 16 + (left < elements ? left : elements) : 0;
   return there ? at : kNowhere;
 }
 
@@ -80,23 +80,25 @@ struct WeightBlock {
   unsigned char* slots;
   Digits* digits;
   int64_t* places;
-  int* shifts;
-  int positions;        // of both sources
-  const void* from[2];  // of each source, its first channel
-  int channels[2];      // that exist
+  Barrier *filled, *emptied, *placed;  // of loaders: for each slot, and one
+  int positions;                       // of both sources
+  const void* from[2];                 // of each source, its first channel
+  int channels[2];                     // that exist
 };
 
 __device__ __forceinline__ void set_places(const WeightForm& w, const WeightBlock& block,
-                                           const WeightTile& tile, int64_t* places) {
+                                           const WeightTile& tile, int64_t* places,
+                                           int first = int(threadIdx.x), int step = kThreads) {
   const int in_box = w.source[0].positions;
 #pragma unroll 1
-  for (int i = int(threadIdx.x); i < block.positions; i += kThreads)
-    places[i] = place_in(w.source[i >= in_box], w.f.batch, tile, block.digits[i]);
+  for (int i = first; i < block.positions; i += step)
+    places[i] = place_in(w.source[i >= in_box], w.f.batch, tile, block.digits[i], w.f.elements);
 }
 
 // A piece of a thread: where it goes to, and comes from.
 template <typename T>
 struct PieceAt {
+  static constexpr int kElements = kPieceBytes / int(sizeof(T));
   int to = -1;  // bytes of the slot; none
   const T* from = nullptr;
   int numbers = 0;  // that there are
@@ -104,34 +106,48 @@ struct PieceAt {
 template <typename T>
 __device__ __forceinline__ PieceAt<T> piece_at(const WeightForm& w, const WeightBlock& block,
                                                const int64_t* places, int s, int round) {
+  constexpr int kElements = PieceAt<T>::kElements;
   PieceAt<T> piece;
   const Source& source = w.source[s];
   const int number = round * kThreads + int(threadIdx.x);
   if (number >= source.pieces * source.positions) return piece;
-  const bool pieces_first = source.pieces_first();
   int low = number;
   const int high = source.by.split(&low);
-  const int position = pieces_first ? high : low, which = pieces_first ? low : high;
+  const int position = source.pieces_first ? high : low, which = source.pieces_first ? low : high;
   const int64_t place = places[source.first_place + position];
-  const int channel = source.lines ? which : which * kGroup;
+  const int channel = source.lines ? which : which * kElements;
   const int left = (s ? block.channels[1] : block.channels[0]) - channel;
-  piece.to = (source.first + which * source.to_piece + position * source.to_position) * kPieceBytes;
+  piece.to = source.first + which * source.to_piece + position * source.to_position;
   piece.from = static_cast<const T*>(s ? block.from[1] : block.from[0]);
   if (left > 0 && source.lines) piece.numbers = int(place & 15);
-  if (left > 0 && !source.lines && place != kNowhere) piece.numbers = left < kGroup ? left : kGroup;
+  if (left > 0 && !source.lines && place != kNowhere)
+    piece.numbers = left < kElements ? left : kElements;
   if (piece.numbers > 0)
     piece.from += (source.lines ? place >> 4 : place) + channel * source.channel;
   return piece;
 }
 
+// The asynchronous copies of a piece, of whose numbers there are so many.
 template <int bytes, typename T>
-__device__ __forceinline__ void start_copies(unsigned char* slot, const PieceAt<T>& piece) {
-  constexpr int kEach = bytes / int(sizeof(T));
+__device__ __forceinline__ void start_copies(const Source& source, unsigned char* to, const T* from,
+                                             int numbers) {
+  constexpr int kElements = PieceAt<T>::kElements, kEach = bytes / int(sizeof(T));
+  // Neighbours' pieces of lines are 16 bytes apart: eight threads begin with the same number.
+  const int turn = kEach == 1 && source.lines ? int(threadIdx.x) / 8 : 0;
+  if (numbers == kElements) {
 #pragma unroll
-  for (int first = 0; first < kGroup; first += kEach) {
-    const int left = piece.numbers - first, count = left < 0 ? 0 : left < kEach ? left : kEach;
-    copy_async<bytes>(slot + piece.to + first * int(sizeof(T)),
-                      piece.from + (count > 0 ? first : 0), count * int(sizeof(T)));
+    for (int i = 0; i < kElements; i += kEach) {
+      const int first = (i + turn) & (kElements - 1);
+      copy_async<bytes>(to + first * source.to_number, from + first * source.step);
+    }
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kElements; i += kEach) {
+    const int first = (i + turn) & (kElements - 1);
+    const int left = numbers - first, count = left < 0 ? 0 : left < kEach ? left : kEach;
+    copy_async<bytes>(to + first * source.to_number, from + (count > 0 ? first * source.step : 0),
+                      count * int(sizeof(T)));
   }
 }
 
@@ -141,36 +157,38 @@ __device__ __forceinline__ void copy_part(const WeightForm& w, const WeightBlock
                                           unsigned char* slot, const int64_t* places, int part) {
 #pragma unroll 1
   for (int s = 0; s < 2; ++s) {
-    const int bytes = w.source[s].copy_bytes;
+    const Source& source = w.source[s];
+    const int bytes = source.copy_bytes;
     if (bytes == 0) continue;
-    const int rounds = (w.source[s].rounds + kLoadParts - 1) / kLoadParts;
+    const int rounds = (source.rounds + kLoadParts - 1) / kLoadParts;
 #pragma unroll 1
     for (int r = part * rounds; r < (part + 1) * rounds; ++r) {
       const PieceAt<T> piece = piece_at<T>(w, block, places, s, r);
       if (piece.to < 0) continue;
       if (bytes == 16)
-        start_copies<16>(slot, piece);
+        start_copies<16>(source, slot + piece.to, piece.from, piece.numbers);
       else if (bytes == 8)
-        start_copies<8>(slot, piece);
+        start_copies<8>(source, slot + piece.to, piece.from, piece.numbers);
       else
-        start_copies<4>(slot, piece);
+        start_copies<4>(source, slot + piece.to, piece.from, piece.numbers);
     }
   }
 }
 
-// A part of what is put together, on its way to a slot.
+// A part of what is put together, on its way to a slot. Floats never are.
 template <typename T, int kHeld>
 struct PartLoad {  // kHeld of its pieces wait in registers; what more it has comes in after them
+  static constexpr int kElements = PieceAt<T>::kElements;
   Piece<T> held[kHeld];
   int to[kHeld];
 
   __device__ __forceinline__ void start(const WeightForm& w, const WeightBlock& block,
                                         const int64_t* places, int part) {
-    load(w, block, places, part * w.rounds, w.rounds);
+    if constexpr (sizeof(T) < 4) load(w, block, places, part * w.rounds, w.rounds);
   }
   __device__ __forceinline__ void finish(const WeightForm& w, const WeightBlock& block,
                                          unsigned char* slot, const int64_t* places, int part) {
-    if (w.rounds == 0) return;
+    if (sizeof(T) == 4 || w.rounds == 0) return;
     store(slot);
 #pragma unroll 1
     for (int r = kHeld; r < w.rounds; r += kHeld) {
@@ -192,13 +210,13 @@ struct PartLoad {  // kHeld of its pieces wait in registers; what more it has co
       to[j] = piece.to;
       held[j] = {};
       const T* from = piece.from;
-      const int64_t step = w.source[s].channel;
-      if (piece.numbers == kGroup) {
+      const int64_t step = w.source[s].step;
+      if (piece.numbers == kElements) {
 #pragma unroll
-        for (int k = 0; k < kGroup; ++k, from += step) held[j].number[k] = *from;
+        for (int k = 0; k < kElements; ++k, from += step) held[j].number[k] = *from;
       } else {
 #pragma unroll
-        for (int k = 0; k < kGroup; ++k, from += step)
+        for (int k = 0; k < kElements; ++k, from += step)
           if (k < piece.numbers) held[j].number[k] = *from;
       }
     }

@@ -1,14 +1,5 @@
-// The weight gradient as products over the bases of a box, and how they are cut.
-//
-//     sum[row, shift, column] += gradient[base, row] * box[base + shift, column]
-//
-// A row is an output channel, a column an input channel, and the bases, positions of the output,
-// are the depth. The box is form.h's, and the gradient of a tile lies beside it in the same pieces,
-// in the order of its bases, with zeros for those that do not exist.
-//
-// A block sums some columns of 64 rows, or of 64 for each of its warpgroups, under a set of shifts,
-// over one of the splits of all tiles: its sums stay in registers from the first tile to the last.
-// A second kernel adds the splits in their order. How all that is cut depends on the problem alone.
+// How a weight gradient is cut into products, tiles and splits, and where its pieces come from. On the
+// host; weight_form.h has the mathematics.
 #pragma once
 
 #include <algorithm>
@@ -16,129 +7,71 @@
 
 #include "core/algorithm.h"
 #include "cuda/algo/direct/plan.h"
+#include "cuda/algo/direct/weight_form.h"
 
 namespace torchconv::cuda::sliding {
 
-constexpr int kTileBases = kUnits * kUnit;
-constexpr int kRows = 64;            // of a product
-constexpr int kDepthStep = 16;       // bases of a product
-constexpr int kLoadParts = 4;        // of the loads of a tile, each beside two products a shift
 constexpr int kMostWeightSlots = 4;  // of tiles
 constexpr int64_t kMultiprocessors = 132;
 constexpr int64_t kMostWeightShared = 224 << 10;  // bytes of a block, one on a multiprocessor
 constexpr int64_t kMostWeightSplits = 264;
-constexpr int64_t kLeastTiles = 2;  // of a split
-
-// Shifts and columns of a warpgroup: up to 192 sums a thread, of 255 registers. The products are
-// written out for all of the shifts and for one less; a warpgroup with fewer makes some for nobody.
-struct WeightShape {
-  int shifts, columns;
-};
-constexpr WeightShape kWeightShapes[] = {{1, 128}, {1, 64},  {3, 128}, {3, 64}, {5, 64},
-                                         {5, 32},  {10, 32}, {5, 16},  {13, 16}};
-// Pieces of a part of a tile that have registers to wait in.
-TORCHCONV_HOST_DEVICE constexpr int held_of(WeightShape s) {
-  const int sums = s.shifts * s.columns / 2;
-  return sums > 160 ? 1 : sums > 104 ? 2 : 3;
-}
-
-// What pieces are brought in from: the input or the output's gradient. A piece has neighbouring
-// channels of a position. Where positions lie end to end in memory and no shift parts them, it has
-// eight of these of one channel instead: a piece of a line.
-struct Source {
-  int64_t batch = 0, channel = 0, axis[kAxes] = {};  // strides, in elements
-  // Index of an axis = (base + within) * stride + phase - padding, where it is of [0, size).
-  int64_t stride[kAxes] = {}, padding[kAxes] = {}, size[kAxes] = {};
-  PaddingMode padding_mode = PaddingMode::zeros;
-  bool lines = false;
-  int copy_bytes = 0;  // of each asynchronous copy that a piece is made of; 0: it is put together
-  // Pieces of a position (or of eight), and positions (or eights); what is between them in a slot.
-  int pieces = 0, positions = 0;
-  int first = 0, to_piece = 0, to_position = 0;
-  int first_place = 0;  // of the table of places
-  int rounds = 0;       // pieces that each thread loads
-  Divisor by;           // what neighbours count
-
-  // Of neighbours in memory, the pieces of a position come first.
-  TORCHCONV_HOST_DEVICE bool pieces_first() const { return !lines && copy_bytes > 0; }
-};
-
-struct WeightForm {
-  Form f;  // of which `pieces` is of the columns of a block
-  Source source[2];
-  int row_units = 1;  // 2: each warpgroup has rows of its own, and all shifts of the set
-  int sets = 1;       // of shifts
-  int64_t row_tiles = 1, column_tiles = 1;
-  int splits = 1;
-  int64_t split_tiles = 0;
-  int slots = 2, slot_pieces = 0;
-  int ahead = 1;   // tiles that are on their way while one is multiplied
-  int rounds = 0;  // pieces that a thread puts together in a part of a tile
-  bool accumulate = false;
-  float* partial = nullptr;  // [split][group][row tile][column tile][shift][row][column]
-
-  TORCHCONV_HOST_DEVICE int rows() const { return kRows * row_units; }
-  TORCHCONV_HOST_DEVICE int64_t blocks() const {
-    return f.groups * row_tiles * column_tiles * sets * splits;
-  }
-  TORCHCONV_HOST_DEVICE int64_t partial_of(int split, int64_t group, int64_t row_tile,
-                                           int64_t column_tile, int columns) const {
-    return (((split * f.groups + group) * row_tiles + row_tile) * column_tiles + column_tile) *
-           f.shifts * rows() * columns;
-  }
-};
+constexpr int64_t kLeastTiles = 2;       // of a split
+constexpr int64_t kMostPatchTile = 128;  // channels
 
 struct WeightPlan {
   WeightForm form;
-  WeightShape shape = {0, 0};  // none: the problem is none for this algorithm
+  WeightShape shape = {0, 0, false};  // none: the problem is none for this algorithm
   int64_t shared_bytes = 0, partial_bytes = 0;
   double cycles = 0;
 };
 
-// A position within its tile.
-struct Digits {
-  uint16_t image, within[kAxes], phase[kAxes], none;
-};
-
-struct WeightPlaces {
-  int64_t digits, places, shifts, bytes;  // where each begins, after the slots
-};
-TORCHCONV_HOST_DEVICE inline WeightPlaces weight_places(const WeightForm& w) {
-  const int64_t positions = w.source[0].positions + w.source[1].positions;
-  WeightPlaces s;
-  s.digits = int64_t(w.slots) * w.slot_pieces * kPieceBytes;
-  s.places = s.digits + positions * int64_t(sizeof(Digits));
-  s.shifts = s.places + 2 * positions * int64_t(sizeof(int64_t));  // of two tiles
-  s.bytes = s.shifts + w.f.shifts * 4;
-  return s;
-}
-
-// Where the pieces of a source lie in a slot, from `first` on; returns where the next may begin.
-// From plane to plane, or from eight positions of lines to the next, it is a few pieces past a
-// multiple of eight: what is written at once meets different banks.
-inline int set_pieces(Source* s, int first, int rows, int positions) {
-  const int pieces = rows / kGroup, eights = int(ceil_div(positions, kGroup));
-  const int plane = eights * kGroup + (pieces < kGroup ? kGroup / pieces : 1);
+// Where the pieces of a source lie in a slot, from byte `first` on; returns where the next may begin,
+// whichever way they lie. Planes and lines are so far apart that what threads write at once, or what
+// a warp reads as patches, meets different banks.
+inline int set_pieces(Source* s, int first, int channels, int positions, bool by_patches,
+                      int elements) {
+  const int pieces = channels / elements, of_line = int(ceil_div(positions, elements));
+  const int gap = by_patches ? 4 : pieces < kGroup ? kGroup / pieces : 1;
+  const int plane = (int(round_up(positions, kGroup)) + gap) * kPieceBytes;
+  const int channel_plane = (int(round_up(positions, 32)) + 4) * 4;  // of floats
   s->first = first;
-  s->pieces = s->lines ? rows : pieces;
-  s->positions = s->lines ? eights : positions;
-  s->to_piece = s->lines ? 1 : plane;
-  s->to_position = s->lines ? rows + 1 : 1;
+  s->pieces = s->lines ? channels : pieces;
+  s->positions = s->lines ? of_line : positions;
+  s->to_number = s->planar ? channel_plane : kPieceBytes / elements;
+  s->to_piece = s->lines ? kPieceBytes : s->planar ? elements * channel_plane : plane;
+  s->to_position = s->lines ? (channels + 1) * kPieceBytes : s->planar ? 4 : kPieceBytes;
   s->rounds = int(ceil_div(s->pieces * s->positions, kThreads));
-  s->by = Divisor(s->pieces_first() ? s->pieces : s->positions);
-  return first + std::max(pieces * plane, eights * (rows + 1));  // the same for both
+  const int low = s->pieces_first ? s->pieces : s->positions;
+  s->by = Divisor(low);
+  while (s->low_threads < low && s->low_threads < loaders(by_patches)) s->low_threads *= 2;
+  const int planar = by_patches && elements == 4 ? channels * channel_plane : 0;
+  return first + std::max({pieces * plane, of_line * (channels + 1) * kPieceBytes, planar});
 }
 
-// All that follows from a tile, a shape, whose the rows are, and how the sources lie.
-inline void set_shape(WeightForm* w, WeightShape shape, int row_units) {
+// A way to cut a block out of outputs, shifts and channels.
+struct WeightCut {
+  WeightShape shape;
+  int row_units;     // by gradients
+  int channel_tile;  // by patches
+};
+
+// All that follows from a tile, a cut, and how the sources lie.
+inline void set_cut(WeightForm* w, const WeightCut& cut) {
   Form& f = w->f;
-  w->row_units = row_units;
-  w->row_tiles = ceil_div(f.joined * f.outs, w->rows());
-  w->column_tiles = ceil_div(f.joined * f.channels, shape.columns);
-  w->sets = int(ceil_div(f.shifts, shape.shifts * (kUnits / row_units)));
+  const WeightShape& shape = cut.shape;
+  w->by_patches = shape.by_patches;
+  w->row_units = shape.by_patches ? 1 : cut.row_units;
+  w->channel_tile = shape.by_patches ? cut.channel_tile : shape.columns;
+  w->out_tile = shape.by_patches ? shape.columns : kRows * cut.row_units;
+  w->out_tiles = ceil_div(f.joined * f.outs, w->out_tile);
+  w->channel_tiles = ceil_div(f.joined * f.channels, w->channel_tile);
+  w->products =
+      shape.by_patches ? int(ceil_div(int64_t(f.shifts) * w->channel_tile, kRows)) : f.shifts;
+  w->sets = int(ceil_div(w->products, shape.products * (kUnits / w->row_units)));
   Source &x = w->source[0], &y = w->source[1];
-  w->slot_pieces =
-      set_pieces(&y, set_pieces(&x, 0, shape.columns, f.positions), w->rows(), kTileBases);
+  const bool patches = shape.by_patches;
+  const int end = set_pieces(&x, 0, w->channel_tile, f.positions, patches, f.elements);
+  w->slot_pieces = set_pieces(&y, end, w->out_tile, kTileBases, patches, f.elements) / kPieceBytes;
   y.first_place = x.positions;
   w->slots = kMostWeightSlots;
   while (w->slots > 2 && weight_places(*w).bytes > kMostWeightShared) --w->slots;
@@ -147,120 +80,195 @@ inline void set_shape(WeightForm* w, WeightShape shape, int row_units) {
   w->rounds = int(ceil_div(by_hand, kLoadParts));
 }
 
-// The lines and the tile; false where there are none.
-inline bool set_weight_tile(const Problem& p, const Operands& operands, Form* f) {
+// The lines and the tile; false where there are none. Groups are joined until they fill a product of
+// so many channels and outputs: off the diagonal its sums are nobody's.
+inline bool set_weight_tile(const Problem& p, const Operands& operands, int channels, int outs,
+                            Form* f) {
   if (!set_problem(p, operands, f)) return false;
   f->elements = int(kPieceBytes / element_bytes(p.dtype));
   if (f->batch == 0 || f->channels == 0 || f->outs == 0) return false;
   if (f->all_channels > kMostChannels || f->all_outs > kMostChannels) return false;
   for (const Line& x : f->line)
     if (x.bases < 1 || x.shifts < 1 || x.bases > kMostSize) return false;
-  // Groups are joined until they fill a product: off the diagonal its sums are nobody's.
   const int64_t groups = f->all_channels / f->channels;
   f->joined = 1;
-  while (f->joined < groups && f->joined * 2 * f->channels <= 64 &&
-         f->joined * 2 * f->outs <= kRows)
+  while (f->joined < groups && f->joined * 2 * f->channels <= channels &&
+         f->joined * 2 * f->outs <= outs)
     f->joined *= 2;
   f->groups = ceil_div(groups, f->joined);
   const int64_t columns = f->joined * f->channels;
-  if (!choose_tile(f, int(std::min<int64_t>(columns, 64)))) return false;
+  if (!choose_tile(f, int(std::min<int64_t>(columns, channels)))) return false;
   const double elements = double(f->all_outs) * double(f->channels) * f->shifts;
   return f->shifts <= kMostShifts && elements < 4e9;  // 32 bits count them
 }
+inline bool set_weight_tile(const Problem& p, const Operands& operands, bool by_patches, Form* f) {
+  return by_patches ? set_weight_tile(p, operands, 32, 32, f)
+                    : set_weight_tile(p, operands, 64, kRows, f);
+}
 
-// Cycles of a multiprocessor for a tile: products, of which one of 64 x columns x 16 takes half a
-// cycle a column and a few more; loads; and its begin and end.
-inline double tile_cycles(const WeightForm& w, WeightShape shape, const Problem& p) {
-  const int parts = w.sets * (kUnits / w.row_units);
-  const double shifts = std::max(double(w.f.shifts) / parts, std::max(shape.shifts - 1.0, 1.0));
-  const double products = kTileBases / kDepthStep * kUnits * shifts * (shape.columns / 2 + 6);
+// Cycles of a multiprocessor for a tile: products, of which one of 64 x columns x 32 bytes takes half
+// a cycle a column and a few more, or what shared memory takes for its operands; loads; and its begin
+// and end.
+inline double tile_cycles(const WeightForm& w, const WeightShape& shape, const Problem& p) {
+  const int steps = kTileBases / (2 * w.f.elements);
+  const double parts = double(w.sets) * (kUnits / w.row_units);
   // Lines of an even length are copied, if only four bytes at a time.
   const bool in_lines = w.f.line[kAxes - 1].bases % 2 == 0;
-  const bool still = shape.shifts == 1 && w.f.line[kAxes - 1].stride == 1;
-  const bool is_copied[2] = {p.channels_last || (in_lines && still), p.channels_last || in_lines};
   double copies = 0, by_hand = 0, rounds = 0;
-  for (int s = 0; s < 2; ++s) {
-    const Source& source = w.source[s];
-    (is_copied[s] ? copies : by_hand) += source.pieces * source.positions;
-    rounds += is_copied[s] ? 0 : source.rounds;
+  const auto load = [&](const Source& source, bool is_copied, double cost) {
+    (is_copied ? copies : by_hand) += source.pieces * source.positions * cost;
+    rounds += is_copied ? 0 : source.rounds;
+  };
+  double products = 0;
+  if (shape.by_patches) {
+    const double of_block = double(w.products) / w.sets;
+    const double written = std::max(shape.products - 1.0, 1.0) * std::min(w.products, kUnits);
+    const double numbers = p.dtype == DType::float32 ? 16 : 32;  // read, by a warpgroup
+    const double one = std::max(shape.columns / 2.0, numbers + shape.columns / 4.0) + 6;
+    products = steps * std::max(of_block, written / w.sets) * one;
+    if (p.dtype == DType::float32) {
+      load(w.source[0], true, p.channels_last ? 1 : 2.5);
+      load(w.source[1], true, in_lines && !p.channels_last ? 1 : 2.5);
+    } else {
+      load(w.source[0], p.channels_last, 1);
+      load(w.source[1], in_lines && !p.channels_last, 1);
+    }
+  } else {
+    const double shifts = std::max(double(w.f.shifts) / parts, std::max(shape.products - 1.0, 1.0));
+    const bool still = shape.products == 1 && w.f.line[kAxes - 1].stride == 1;
+    products = steps * kUnits * shifts * (shape.columns / 2 + 6);
+    load(w.source[0], p.channels_last || (in_lines && still), 1);
+    load(w.source[1], p.channels_last || in_lines, 1);
   }
   // Loads that find no register to wait in are waited for.
   const double waits = std::max(std::ceil(rounds / kLoadParts / held_of(shape)) - 1, 0.0);
   return std::max(products, 0.8 * copies) + 1.5 * by_hand + waits * kLoadParts * 600 + 300;
 }
 
-// Of all shapes, the quickest with its quickest number of splits, by the problem alone: axes that
-// no tap moves along are one line or not, as the views lie, and it has to fit both ways.
+// Calls body(cut) with the ways to cut a problem whose axes are joined as they may be.
+template <typename Body>
+inline void for_each_cut(const Form& f, const WeightShape& shape, const Body& body) {
+  if (!shape.by_patches) {
+    body(WeightCut{shape, 1, 0});
+    if (f.joined * f.outs > kRows) body(WeightCut{shape, 2, 0});
+    return;
+  }
+  // As many channels as one set of products has room for, or one tile more; or several sets.
+  const int64_t all = f.joined * f.channels;
+  const int64_t room = int64_t(shape.products) * kUnits * kRows / f.shifts;
+  const int64_t most = std::clamp<int64_t>(room / f.elements * f.elements, 1, kMostPatchTile);
+  const int64_t tiles = ceil_div(all, most);
+  int64_t last = 0;
+  for (int64_t channels : {ceil_div(all, tiles), ceil_div(all, tiles + 1), int64_t(16), int64_t(32),
+                           int64_t(64), int64_t(128)}) {
+    const int64_t tile = round_up(std::min(channels, all), f.elements);
+    if (tile != last) body(WeightCut{shape, 1, int(tile)});
+    last = tile;
+  }
+}
+
+// Of all cuts, the quickest with its quickest number of splits, by the problem alone: axes that no
+// tap moves along are one line or not, as the views lie, and it has to fit both ways.
 inline WeightPlan choose_weight(const Problem& p) {
   WeightPlan best;
-  WeightForm as_given, joined;
   Problem simple = p;
   Operands none;
   simplify(&simple, &none);
-  if (!set_weight_tile(p, Operands{}, &as_given.f)) return best;
-  if (!set_weight_tile(simple, none, &joined.f)) return best;
-  for (const WeightShape& shape : kWeightShapes)
-    for (int row_units = 1; row_units <= kUnits; ++row_units) {
-      if (row_units > 1 && joined.f.joined * joined.f.outs <= kRows) continue;
-      set_shape(&as_given, shape, row_units), set_shape(&joined, shape, row_units);
-      if (weight_places(as_given).bytes > kMostWeightShared) continue;
-      if (weight_places(joined).bytes > kMostWeightShared) continue;
-      const double cycles = tile_cycles(joined, shape, p);
-      const int64_t tiles = joined.f.tiles / joined.f.groups;
-      joined.splits = 1;
-      const int64_t blocks = joined.blocks();
-      if (blocks > kMostBlocks / kMostWeightSplits) continue;
-      const int64_t partial = 4 * joined.f.groups * joined.row_tiles * joined.column_tiles *
-                              joined.f.shifts * joined.rows() * shape.columns;
-      const int64_t most = std::min({ceil_div(tiles, kLeastTiles), kMostWeightSplits,
-                                     ceil_div(2 * kMultiprocessors, blocks)});
-      for (int64_t splits = 1; splits <= most; ++splits) {
-        const double rounds = double(ceil_div(blocks * splits, kMultiprocessors));
-        const double total = rounds * (double(ceil_div(tiles, splits)) * cycles + 2000) +
-                             double(splits * partial) / 1200;  // bytes a cycle, there and back
-        if (best.shape.shifts > 0 && total >= best.cycles) continue;
-        best.cycles = total, best.shape = shape, best.form = joined;
-        best.form.splits = int(splits), best.partial_bytes = splits * partial;
-      }
+  WeightForm as_given, joined;
+  const auto consider = [&](const WeightCut& cut) {
+    set_cut(&as_given, cut), set_cut(&joined, cut);
+    if (weight_places(as_given).bytes > kMostWeightShared) return;
+    if (weight_places(joined).bytes > kMostWeightShared) return;
+    const double cycles = tile_cycles(joined, cut.shape, p);
+    const int64_t tiles = joined.f.tiles / joined.f.groups;
+    joined.splits = 1;
+    const int64_t blocks = joined.blocks();
+    if (blocks > kMostBlocks / kMostWeightSplits) return;
+    const int64_t partial = 4 * joined.partial_of(1, 0, 0, 0);
+    const int64_t most = std::min(
+        {ceil_div(tiles, kLeastTiles), kMostWeightSplits, ceil_div(2 * kMultiprocessors, blocks)});
+    for (int64_t splits = 1; splits <= most; ++splits) {
+      const double rounds = double(ceil_div(blocks * splits, kMultiprocessors));
+      const double total = rounds * (double(ceil_div(tiles, splits)) * cycles + 2000) +
+                           double(splits * partial) / 1200;  // bytes a cycle, there and back
+      if (best.shape.products > 0 && total >= best.cycles) continue;
+      best.cycles = total, best.shape = cut.shape, best.form = joined;
+      best.form.splits = int(splits), best.partial_bytes = splits * partial;
     }
+  };
+  for (bool by_patches : {false, true}) {
+    if (!by_patches && p.dtype == DType::float32) continue;  // no product takes its box as it lies
+    if (!set_weight_tile(p, Operands{}, by_patches, &as_given.f)) continue;
+    if (!set_weight_tile(simple, none, by_patches, &joined.f)) continue;
+    if (by_patches) {
+      for (const WeightShape& shape : kPatchShapes) for_each_cut(joined.f, shape, consider);
+    } else {
+      for (const WeightShape& shape : kWeightShapes) for_each_cut(joined.f, shape, consider);
+    }
+  }
   return best;
 }
 
 inline Source source_of(const View& view, int64_t channel) {
   Source s;
-  s.batch = view.batch, s.channel = channel;
+  s.batch = view.batch, s.channel = s.step = channel;
   for (int a = 0; a < kAxes; ++a) s.axis[a] = view.axis[a], s.stride[a] = 1;
   return s;
 }
 
+// Whether pieces of so many bytes, of neighbours that are so far apart, lie in memory as they are, and
+// aligned; with the last axis or not.
+inline bool lie_together(const Source& s, const View& view, int bytes, int elements,
+                         int64_t neighbour, int axes) {
+  const int64_t count = bytes * elements / kPieceBytes;
+  bool fits = neighbour == 1 && uintptr_t(view.data) % uintptr_t(bytes) == 0 &&
+              s.batch % count == 0 && view.group % count == 0;
+  for (int a = 0; a < axes; ++a) fits &= s.axis[a] % count == 0;
+  return fits;
+}
+
+// Makes the pieces those of lines that lie end to end, if some copies fit them.
+inline void set_lines(Source* s, const View& view, int elements) {
+  for (int bytes : {16, 8, 4})
+    if (s->copy_bytes == 0 && s->channel % (bytes * elements / kPieceBytes) == 0 &&
+        lie_together(*s, view, bytes, elements, s->axis[kAxes - 1], kAxes - 1))
+      s->copy_bytes = bytes, s->lines = true, s->step = 1;
+}
+
 // Sets how a source's pieces lie in memory: as they are needed, all of one there or none; or, if it
 // may be, as copies of lines; or in no such way. Of a group and of all there are so many channels.
-inline void set_copies(Source* s, const View& view, int64_t channels, int64_t all, bool lines) {
-  const auto fit = [&](int bytes, int axes, int64_t neighbour) {
-    const int64_t elements = bytes / 2;
-    bool fits = neighbour == 1 && uintptr_t(view.data) % uintptr_t(bytes) == 0 &&
-                s->batch % elements == 0 && view.group % elements == 0;
-    for (int a = 0; a < axes; ++a) fits &= s->axis[a] % elements == 0;
-    return fits;
-  };
-  if (fit(kPieceBytes, kAxes, s->channel) && channels % kGroup == 0 && all % kGroup == 0) {
-    s->copy_bytes = kPieceBytes;
+inline void set_copies(Source* s, const View& view, int64_t channels, int64_t all, int elements,
+                       bool lines) {
+  if (lie_together(*s, view, kPieceBytes, elements, s->channel, kAxes) &&
+      channels % elements == 0 && all % elements == 0) {
+    s->copy_bytes = kPieceBytes, s->pieces_first = true;
     return;
   }
-  for (int bytes : {16, 8, 4})
-    if (lines && s->copy_bytes == 0 && s->channel % (bytes / 2) == 0 &&
-        fit(bytes, kAxes - 1, s->axis[kAxes - 1]))
-      s->copy_bytes = bytes, s->lines = true;
+  if (lines) set_lines(s, view, elements);
+}
+
+// The same by patches: the gradient is in lines whichever way it lies, and a float is copied alone
+// where neighbours are not.
+inline void set_patch_copies(WeightForm* w) {
+  const Form& f = w->f;
+  Source &x = w->source[0], &y = w->source[1];
+  const bool floats = f.elements == 4;
+  set_copies(&x, f.input, f.joined * f.channels, f.all_channels, f.elements, false);
+  if (floats && x.copy_bytes == 0) x.copy_bytes = 4, x.planar = true;
+  set_lines(&y, f.output, f.elements);
+  if (y.lines) return;
+  y.lines = true, y.step = y.axis[kAxes - 1];
+  y.copy_bytes = floats ? 4 : 0, y.pieces_first = y.channel == 1 && y.step != 1;
 }
 
 // The problem with its views: the tile is theirs, the rest is chosen.
 inline WeightPlan plan_weight(Problem p, Operands operands) {
   WeightPlan plan = choose_weight(p);
-  if (plan.shape.shifts == 0) return plan;
+  if (plan.shape.products == 0) return plan;
   WeightForm w;
   Form& f = w.f;
   simplify(&p, &operands);
-  set_weight_tile(p, operands, &f);
+  set_weight_tile(p, operands, plan.shape.by_patches, &f);
   w.accumulate = operands.accumulate;
   Source &x = w.source[0], &y = w.source[1];
   x = source_of(f.input, f.input.in_channel), y = source_of(f.output, f.output.out_channel);
@@ -271,11 +279,15 @@ inline WeightPlan plan_weight(Problem p, Operands operands) {
     x.size[a] = line.input_size, y.size[a] = line.bases;
   }
   const Line& last = f.line[kAxes - 1];
-  const bool still = f.shifts == 1 && plan.shape.shifts == 1 && last.stride == 1 &&
+  const bool still = f.shifts == 1 && plan.shape.products == 1 && last.stride == 1 &&
                      last.padding == 0 && p.padding_mode == PaddingMode::zeros;
-  set_copies(&x, f.input, f.joined * f.channels, f.all_channels, still);
-  set_copies(&y, f.output, f.joined * f.outs, f.all_outs, true);
-  set_shape(&w, plan.shape, plan.form.row_units);
+  if (plan.shape.by_patches) {
+    set_patch_copies(&w);
+  } else {
+    set_copies(&x, f.input, f.joined * f.channels, f.all_channels, f.elements, still);
+    set_copies(&y, f.output, f.joined * f.outs, f.all_outs, f.elements, true);
+  }
+  set_cut(&w, {plan.shape, plan.form.row_units, plan.form.channel_tile});
   w.splits = plan.form.splits;
   w.split_tiles = ceil_div(f.tiles / f.groups, w.splits);
   plan.shared_bytes = weight_places(w).bytes;
@@ -285,5 +297,8 @@ inline WeightPlan plan_weight(Problem p, Operands operands) {
 
 // In weight.cu, of what plan_weight() has a shape for; the sums of the splits go to the scratch.
 void run_weight(const Problem& p, const Operands& operands, const Context& context);
+// Puts those sums there, in weight_gradients.cu and weight_patches.cu.
+void sum_by_gradients(const WeightPlan& plan, DType dtype, const Context& context);
+void sum_by_patches(const WeightPlan& plan, DType dtype, const Context& context);
 
 }  // namespace torchconv::cuda::sliding
