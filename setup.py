@@ -4,8 +4,9 @@ The instruction sets of the hot loops are set in their sources (csrc/micro/targe
 binary serves every machine of its architecture and no flag here may name one.
 
 Kernels for a GPU are built where torch has CUDA and its compiler, nvcc, is found: in $CUDA_HOME, on
-PATH or in /usr/local/cuda. TORCHCONV_CUDA=1 insists on them, TORCHCONV_CUDA=0 leaves them out, and
-TORCHCONV_PTXAS=1 prints the registers and the spills of each.
+PATH or in /usr/local/cuda. TORCHCONV_CUDA=1 insists on them, TORCHCONV_CUDA=0 leaves them out,
+TORCHCONV_CUDA_ARCH="80 90a" builds for these alone, and TORCHCONV_PTXAS=1 prints the registers and
+the spills of each.
 """
 
 import os
@@ -90,12 +91,14 @@ FLAGS = [
 ]
 # Code for Ampere and what is like it, for Hopper with its own instructions, and what a driver turns
 # into code for later ones.
+ARCHITECTURES = ["arch=compute_80,code=sm_80", "arch=compute_90a,code=sm_90a"]
+ARCHITECTURES += ["arch=compute_90,code=compute_90"]
+if chosen := os.environ.get("TORCHCONV_CUDA_ARCH", "").split():
+    ARCHITECTURES = [f"arch=compute_{number},code=sm_{number}" for number in chosen]
 CUDA_FLAGS = [
     "-O3",
     "-Xcompiler=-fvisibility=hidden",
-    "-gencode=arch=compute_80,code=sm_80",
-    "-gencode=arch=compute_90a,code=sm_90a",
-    "-gencode=arch=compute_90,code=compute_90",
+    *(f"-gencode={architecture}" for architecture in ARCHITECTURES),
     *(["-Xptxas=-v"] if os.environ.get("TORCHCONV_PTXAS") == "1" else []),
 ]
 

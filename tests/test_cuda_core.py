@@ -214,12 +214,12 @@ FAULTS = {
         "",
     ),
     "direct_weight_line_tail": (
-        f"{DIRECT}/weight_load.h",
+        f"{DIRECT}/weight_block.h",
         "(left < elements ? left : elements) : 0",
         "(left < 0 ? left : elements) : 0",
     ),
     "direct_weight_copies_not_awaited": (
-        f"{DIRECT}/weight_block.h",
+        f"{DIRECT}/weight_loaders.h",
         "wait_copies<0>();",
         "wait_copies<1>();",
     ),
@@ -252,11 +252,8 @@ NO_SECOND_SUM = (
 )
 # The fewest slots for its tiles, so that they are filled again.
 TWO_SLOTS = (f"{DIRECT}/weight_plan.h", "kMostWeightSlots = 4;", "kMostWeightSlots = 2;")
-# Faults that the third tile of a split shows, and the ways to look for them.
-OF_MANY_TILES = {
-    "direct_weight_not_emptied": "by_patches : {false, true}",
-    "direct_weight_copies_not_awaited": "by_patches : {false}",
-}
+BOTH_WAYS = (f"{DIRECT}/weight_plan.h", "by_patches : {false, true}")
+OF_MANY_TILES = ("direct_weight_not_emptied",)  # the third of a split is what shows them
 # Weight gradients of several tiles, in the shapes of direct that the table is too small for: two
 # tiles of rows, lines in copies of four bytes, two warpgroups with rows of their own, three sets of
 # shifts, and pieces that are copied whole.
@@ -300,9 +297,10 @@ def test_a_planted_fault_turns_the_driver_red(host, kernels, fault, tmp_path):
         plan = f"{DIRECT}/weight_plan.h"
         changes += [NO_SECOND_SUM, TWO_SLOTS]
         problems += [f"{text} tf32=1" for text in lines(("float32",)) if text.startswith("weight ")]
+        if fault == "direct_weight_set":
+            changes.append((*BOTH_WAYS, BOTH_WAYS[1].replace(", true", "")))
         if fault in OF_MANY_TILES:
             changes.append((plan, "kMostWeightSplits = 264;", "kMostWeightSplits = 1;"))
-            changes.append((plan, "by_patches : {false, true}", OF_MANY_TILES[fault]))
             problems = [f"weight {d} {text} device=cuda {HOPPER} tf32=1" for d, text in
                         itertools.product(("bfloat16", "float32"), WEIGHTS)]  # fmt: skip
     program = changed(host, kernels, changes, tmp_path)
@@ -346,9 +344,11 @@ def test_large_tiles_and_splits(host, kernels, tmp_path):
     assert status == 0
 
 
-def test_weight_gradients_are_not_made_again(host, kernels, tmp_path):
+@pytest.mark.parametrize("by_patches", ["false", "true"])
+def test_weight_gradients_are_not_made_again(host, kernels, tmp_path, by_patches):
     problems = [text for text in lines(("bfloat16",)) if text.startswith("weight ")]
-    status, output = drive(changed(host, kernels, [NO_SECOND_SUM], tmp_path), problems)
+    changes = [NO_SECOND_SUM, (*BOTH_WAYS, BOTH_WAYS[1].replace("false, true", by_patches))]
+    status, output = drive(changed(host, kernels, changes, tmp_path), problems)
     assert_all_ran(output, problems)
     assert output.count("ok   direct ") > 100
     assert status == 0

@@ -1,5 +1,5 @@
 // direct: windows that slide over a box in shared memory, on Hopper's tensor cores; for bfloat16,
-// float16 and float32, forward and by input, and for the first two by weight.
+// float16 and float32.
 //
 //     sum[base, column] += box[base + shift, channel] * taps[shift, channel, column]
 //
@@ -7,7 +7,7 @@
 // lies, and its products read it there under every shift: neither the patches nor a transposed input
 // are written to memory, and finding a patch is one addition. The taps are packed by a kernel of
 // their own, once a call. An input gradient under a stride is one launch. By weight the box is the
-// same, and the bases are what is summed over (weight_plan.h).
+// same, and the bases are what is summed over (weight_form.h).
 //
 //     bfloat16, float16   products in float32
 //     float32             in TF32, where the problem allows it
@@ -89,7 +89,7 @@ std::string refuses(const Problem& p) {
 double cost(const Problem& p) {
   if (p.result == Result::weight) {
     const WeightPlan plan = choose_weight(p);
-    return plan.shape.products == 0 ? 1 : 12e-6 + 1.7 * plan.cycles / 1.7e9;
+    return plan.shape.products == 0 ? 1 : 9e-6 + plan.cycles / 1.7e9;
   }
   const Plan plan = usual_plan(p);
   const Form& f = plan.form;

@@ -1,11 +1,97 @@
-// What a block of two warpgroups sums, and its way through the tiles of its split: while one tile is
-// multiplied, the next comes in, in parts.
+// What a block sums, and where the positions of its tiles are in memory.
 #pragma once
 
 #include "cuda/algo/direct/kernel.h"
-#include "cuda/algo/direct/weight_load.h"
+#include "cuda/algo/direct/weight_form.h"
 
 namespace torchconv::cuda::sliding {
+
+struct WeightTile {
+  int64_t image, base[kAxes];  // the first of each
+};
+// Of a group.
+__device__ __forceinline__ WeightTile weight_tile(const Form& f, int64_t number) {
+  WeightTile tile;
+#pragma unroll
+  for (int a = kAxes - 1; a >= 0; --a) {
+    tile.base[a] = number % f.line[a].tiles * f.line[a].box;
+    number /= f.line[a].tiles;
+  }
+  tile.image = number * f.box_batch;
+  return tile;
+}
+__device__ __forceinline__ void to_next(const Form& f, WeightTile* tile) {
+#pragma unroll
+  for (int a = kAxes - 1; a >= 0; --a) {
+    tile->base[a] += f.line[a].box;
+    if (tile->base[a] < f.line[a].bases) return;
+    tile->base[a] = 0;
+  }
+  tile->image += f.box_batch;
+}
+
+__device__ __forceinline__ Digits digits_of_box(const Form& f, int position) {
+  Digits d = {};
+  int rest = position;
+  d.image = uint16_t(rest / f.pitch[kAxes]);
+  rest %= f.pitch[kAxes];
+#pragma unroll
+  for (int a = 0; a < kAxes; ++a) {
+    const int i = rest / f.pitch[a];
+    rest -= i * f.pitch[a];
+    d.phase[a] = uint16_t(i / f.line[a].extent);
+    d.within[a] = uint16_t(i % f.line[a].extent);
+  }
+  return d;
+}
+__device__ __forceinline__ Digits digits_of_base(const Form& f, int number) {
+  const Place p = place_of_group(f, number / kUnit, number % kUnit / kGroup);
+  Digits d = {};
+  d.image = uint16_t(p.image);
+#pragma unroll
+  for (int a = 0; a < kAxes; ++a)
+    d.within[a] = uint16_t(p.base[a] + (a == kAxes - 1 ? number % kGroup : 0));
+  return d;
+}
+
+// The element of a source, before the channel; kNowhere where there is none. Of a line, that of its
+// first position times 16, and how many of a piece's numbers there are.
+__device__ __forceinline__ int64_t place_in(const Source& source, int64_t batch,
+                                            const WeightTile& tile, const Digits& d, int elements) {
+  const int64_t image = tile.image + d.image;
+  int64_t at = image * source.batch, left = 0;
+  bool there = image < batch;
+#pragma unroll
+  for (int a = 0; a < kAxes; ++a) {
+    const int64_t unfolded =
+        (tile.base[a] + d.within[a]) * source.stride[a] + d.phase[a] - source.padding[a];
+    const int64_t index = fold(source.padding_mode, unfolded, source.size[a]);
+    left = source.size[a] - index;
+    there &= uint64_t(index) < uint64_t(source.size[a]);
+    at += index * source.axis[a];
+  }
+  if (source.lines) return there ? at * 16 + (left < elements ? left : elements) : 0;
+  return there ? at : kNowhere;
+}
+
+struct WeightBlock {
+  unsigned char* slots;
+  Digits* digits;
+  int64_t* places;
+  Barrier *filled, *emptied, *placed;  // of loaders: for each slot, and one
+  int positions;                       // of both sources
+  const void* from[2];                 // of each source, its first channel
+  int channels[2];                     // that exist
+};
+
+__device__ __forceinline__ void set_places(const WeightForm& w, const WeightBlock& block,
+                                           const WeightTile& tile, int64_t* places, int first,
+                                           int step) {
+  const int in_box = w.source[0].positions;
+#pragma unroll 1
+  for (int i = first; i < block.positions; i += step)
+    places[i] = place_in(w.source[i >= in_box], w.f.batch, tile, block.digits[i], w.f.elements);
+}
 
 // What a block and its warpgroup sum.
 struct WeightTask {
@@ -60,65 +146,6 @@ __device__ __forceinline__ WeightBlock weight_block(const WeightForm& w, const W
 __device__ __forceinline__ int tiles_of(const WeightForm& w, const WeightTask& task) {
   const int64_t left = w.f.tiles / w.f.groups - task.split * w.split_tiles;
   return int(left < w.split_tiles ? left : w.split_tiles);
-}
-
-// Calls multiply(slot, part) with the parts of each tile of the block's split, when the tile is there.
-// It may leave products that have not been waited for.
-template <typename T, int held, typename Multiply>
-__device__ __forceinline__ void for_each_part(const WeightForm& w, const WeightBlock& block,
-                                              const WeightTask& task, const Multiply& multiply) {
-  const Form& f = w.f;
-  const int tiles = tiles_of(w, task);
-  const int slot_bytes = w.slot_pieces * kPieceBytes;
-  const auto places_of = [&](int i) { return block.places + i % 2 * block.positions; };
-
-  PartLoad<T, held> load;
-  WeightTile tile = weight_tile(f, task.split * w.split_tiles);  // whose places are looked up next
-  int slot = 0, fill = 0;  // of the tile multiplied, and of the one coming
-  __syncthreads();
-#pragma unroll 1
-  for (int i = 0; i < w.ahead; ++i, ++fill) {
-    set_places(w, block, tile, places_of(i));
-    to_next(f, &tile);
-    __syncthreads();
-    unsigned char* const to = block.slots + fill * slot_bytes;
-    if (i < tiles) {
-#pragma unroll 1
-      for (int part = 0; part < kLoadParts; ++part) {
-        copy_part<T>(w, block, to, places_of(i), part);
-        load.start(w, block, places_of(i), part);
-        load.finish(w, block, to, places_of(i), part);
-      }
-    }
-    commit_copies();
-  }
-  set_places(w, block, tile, places_of(w.ahead));
-#pragma unroll 1
-  for (int i = 0; i < tiles; ++i) {
-    if (w.ahead > 1)
-      wait_copies<1>();
-    else
-      wait_copies<0>();
-    publish_shared();
-    __syncthreads();  // the tile is there, and nobody needs the slot of the coming one
-    const int coming = i + w.ahead;
-    const int64_t* const places = places_of(coming);
-    unsigned char* const to = block.slots + fill * slot_bytes;
-#pragma unroll 1
-    for (int part = 0; part < kLoadParts; ++part) {
-      if (coming < tiles) load.start(w, block, places, part);
-      multiply(slot, part);
-      if (coming >= tiles) continue;
-      copy_part<T>(w, block, to, places, part);
-      load.finish(w, block, to, places, part);
-    }
-    commit_copies();
-    to_next(f, &tile);
-    if (coming + 1 < tiles) set_places(w, block, tile, places_of(coming + 1));
-    if (w.slots == w.ahead + 1) wait_products<0>();  // the next coming tile takes this slot
-    if (++slot == w.slots) slot = 0;
-    if (++fill == w.slots) fill = 0;
-  }
 }
 
 }  // namespace torchconv::cuda::sliding

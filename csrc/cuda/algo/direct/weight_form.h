@@ -26,12 +26,12 @@ TORCHCONV_HOST_DEVICE constexpr int loaders(bool by_patches) {
   return (by_patches ? 2 : 1) * kWarpgroup;
 }
 constexpr int kTileBases = kUnits * kUnit;
-constexpr int kRows = 64;      // of a product
-constexpr int kLoadParts = 4;  // of the loads of a tile, each beside 32 bases of products
+constexpr int kRows = 64;  // of a product
+constexpr int kParts = 4;  // of a tile's products, of 32 bases each
 
-// Products of a warpgroup and step, and their columns: up to 192 sums a thread, of 255 registers. They
-// are written out for all of the products and for one less; a warpgroup with fewer makes some for
-// nobody.
+// Products of a warpgroup and step, and their columns: up to 192 sums a thread, of 232 registers, or 128
+// of 184. They are written out for all of the products and for one less, by patches for down to half
+// of them; a warpgroup with fewer makes some for nobody.
 struct WeightShape {
   int products, columns;
   bool by_patches;
@@ -41,11 +41,6 @@ constexpr WeightShape kWeightShapes[] = {{1, 128, false}, {1, 64, false}, {3, 12
                                          {10, 32, false}, {5, 16, false}, {13, 16, false}};
 constexpr WeightShape kPatchShapes[] = {{1, 128, true}, {2, 128, true}, {1, 64, true},
                                         {3, 64, true},  {3, 32, true},  {5, 32, true}};
-// Pieces of a part of a tile that have registers to wait in.
-TORCHCONV_HOST_DEVICE constexpr int held_of(WeightShape s) {
-  const int sums = s.products * s.columns / 2;
-  return sums >= 160 ? 1 : sums > 104 ? 2 : 3;
-}
 
 // What pieces are brought in from: the input or the output's gradient. A piece of 16 bytes has
 // neighbouring channels of a position. Where it is one of a line, it has neighbouring positions of
@@ -56,18 +51,15 @@ struct Source {
   int64_t stride[kAxes] = {}, padding[kAxes] = {}, size[kAxes] = {};
   PaddingMode padding_mode = PaddingMode::zeros;
   bool lines = false;
-  int64_t step = 1;     // elements from a number of a piece to the next, in memory
-  int copy_bytes = 0;   // of each asynchronous copy that a piece is made of; 0: it is put together
-  bool planar = false;  // numbers of a piece lie apart in a slot, those of a channel end to end
-  bool pieces_first = false;  // threads that are neighbours have pieces that are, else positions
+  int64_t step = 1;    // elements from a number of a piece to the next, in memory
+  int copy_bytes = 0;  // of each asynchronous copy that a piece is made of; 0: it is put together
+  bool pieces_first = false;  // loaders that are neighbours have pieces that are, else positions
   int low_threads = 1;        // loaders that do, a power of two
   // Pieces of a position, and positions; or channels of a piece of a line, and such pieces of one.
   int pieces = 0, positions = 0;
   // In a slot, in bytes: the first, and from one to the next.
-  int first = 0, to_piece = 0, to_position = 0, to_number = 0;
+  int first = 0, to_piece = 0, to_position = 0;
   int first_place = 0;  // of the table of places
-  int rounds = 0;       // pieces that each thread loads
-  Divisor by;           // what neighbours count
 };
 
 struct WeightForm {
@@ -82,8 +74,6 @@ struct WeightForm {
   int splits = 1;
   int64_t split_tiles = 0;
   int slots = 2, slot_pieces = 0;
-  int ahead = 1;   // tiles that are on their way while one is multiplied
-  int rounds = 0;  // pieces that a thread puts together in a part of a tile
   bool accumulate = false;
   float* partial = nullptr;  // [split][group][out tile][channel tile][shift][out][channel]
 

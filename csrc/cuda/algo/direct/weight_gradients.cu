@@ -1,7 +1,7 @@
 // The weight gradient by gradients, for bfloat16 and float16.
 //
-// Registers of a thread (nvcc 13.0, no spills): 255 for 160 sums and more, 128 to 222 for fewer; with
-// loaders up to 232, and 40 of a loader. It ran on an H200 (2026-11-27).
+// Registers of a thread (nvcc 13.0, no spills): up to 232, and 40 of a loader. It ran on an H200
+// (2026-11-27).
 #include "cuda/algo/direct/weight_gradients.h"
 
 #include "core/algorithm.h"
@@ -11,23 +11,14 @@
 namespace torchconv::cuda::sliding {
 namespace {
 
-template <typename Number, int shifts, int columns, bool copies>
-void run_kernel(const WeightPlan& plan, const Context& context) {
-  const WeightForm& w = plan.form;
-  const Launch how = launch_of(w.blocks(), copies ? block_threads(false) : kThreads,
-                               plan.shared_bytes, context.stream);
-  if (shifts == 1 && w.source[0].lines)
-    launch(how, &slide_weight<Number, shifts, columns, shifts != 1, copies>, w);
-  else
-    launch(how, &slide_weight<Number, shifts, columns, true, copies>, w);
-}
-
 template <typename Number, int shifts, int columns>
 void run_shape(const WeightPlan& plan, const Context& context) {
-  if (plan.form.rounds == 0)
-    run_kernel<Number, shifts, columns, true>(plan, context);
+  const WeightForm& w = plan.form;
+  const Launch how = launch_of(w.blocks(), block_threads(false), plan.shared_bytes, context.stream);
+  if (shifts == 1 && w.source[0].lines)
+    launch(how, &slide_weight<Number, shifts, columns, shifts != 1>, w);
   else
-    run_kernel<Number, shifts, columns, false>(plan, context);
+    launch(how, &slide_weight<Number, shifts, columns, true>, w);
 }
 
 template <typename Number>

@@ -67,11 +67,9 @@ __device__ __forceinline__ void store_sums(const WeightForm& w, const WeightTask
   }
 }
 
-// `across`: the box has channels in its pieces, else positions. `copies`: all pieces are copied, and
-// there are loaders for it.
-template <typename Number, int shifts, int columns, bool across, bool copies>
-__global__ void __launch_bounds__(copies ? block_threads(false) : kThreads, 1)
-    slide_weight(WeightForm w) {
+// `across`: the box has channels in its pieces, else positions.
+template <typename Number, int shifts, int columns, bool across>
+__global__ void __launch_bounds__(block_threads(false), 1) slide_weight(WeightForm w) {
   const Form& f = w.f;
   const WeightTask task = weight_task(w);
   const WeightBlock block = weight_block<Number>(w, task);
@@ -81,15 +79,14 @@ __global__ void __launch_bounds__(copies ? block_threads(false) : kThreads, 1)
     block.digits[i] = s || !across ? digits_of_base(f, position * (w.source[s].lines ? kGroup : 1))
                                    : digits_of_box(f, position);
   }
-  if constexpr (copies)
-    if (is_loader<Number, false>(w, block, task)) return;
+  if (is_loader<Number, false>(w, block, task)) return;
   int shift[shifts];
 #pragma unroll
   for (int s = 0; s < shifts; ++s) shift[s] = moved_by(f, s < task.products ? task.first + s : 0);
   const Factors factors = factors_of<across>(w, block, task);
   const int slot_bytes = w.slot_pieces * kPieceBytes;
   float sum[shifts][columns / 2] = {};
-  const auto multiply = [&](int slot, int part) {
+  multiply_tiles(w, block, task, [&](int slot, int part) {
     const unsigned char* const rows =
         block.slots + slot * slot_bytes + factors.gradient + part * 2 * factors.gradient_step;
     const int box =
@@ -108,12 +105,7 @@ __global__ void __launch_bounds__(copies ? block_threads(false) : kThreads, 1)
       else
         start_step<Number, columns, shifts, across>(held, factors.box, at, shift, sum);
     }
-  };
-  if constexpr (copies)
-    multiply_tiles(w, block, task, multiply);
-  else
-    for_each_part<Number, held_of({shifts, columns, false})>(w, block, task, multiply);
-  wait_products<0>();
+  });
   allow_next_kernel();
 
   store_sums<shifts, columns>(w, task, sum);

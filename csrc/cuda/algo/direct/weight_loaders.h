@@ -1,4 +1,4 @@
-// The tiles of a split on their way through the slots: one warpgroup brings them in, the others
+// The tiles of a split on their way through the slots: one or two warpgroups bring them in, two others
 // multiply. A slot is filled when all of the loaders have arrived, and emptied when all of the others
 // have.
 #pragma once
@@ -10,7 +10,7 @@ namespace torchconv::cuda::sliding {
 TORCHCONV_HOST_DEVICE constexpr int block_threads(bool by_patches) {
   return kThreads + loaders(by_patches);
 }
-// Registers of a thread, of 64 Ki in all. By patches some pieces are put together or rounded, too.
+// Registers of a thread, of 64 Ki in all. By patches, loaders have several pieces on their way.
 TORCHCONV_HOST_DEVICE constexpr int loader_registers(bool by_patches) {
   return by_patches ? 72 : 40;
 }
@@ -52,54 +52,104 @@ __device__ __forceinline__ Share share_of(const Source& source) {
   return {high, high_threads, low, threads};
 }
 
-// Starts the copies of a source, of so many bytes; 0: puts its pieces together.
-template <typename T, bool by_patches, int bytes>
-__device__ __forceinline__ void load_pieces(const WeightForm& w, const WeightBlock& block, int s,
-                                            const int64_t* places, unsigned char* slot) {
-  constexpr int kElements = PieceAt<T>::kElements;
-  const Source& source = w.source[s];
-  const int each = source.lines ? 1 : kElements;  // channels of a piece
-  const int channels = s ? block.channels[1] : block.channels[0];
-  const T* const first = static_cast<const T*>(s ? block.from[1] : block.from[0]);
-  const Share share = share_of<by_patches>(source);
-#pragma unroll 1
-  for (int p = share.position; p < source.positions; p += share.positions) {
-    const int64_t place = places[source.first_place + p];
-    const int there = source.lines ? int(place & 15) : place == kNowhere ? 0 : kElements;
-    const T* const from = first + (source.lines ? place >> 4 : there ? place : 0);
-    unsigned char* const to = slot + source.first + p * source.to_position;
-#pragma unroll(bytes == 16 ? 4 : 1)
-    for (int i = share.piece; i < source.pieces; i += share.pieces) {
-      const int left = channels - i * each, exist = source.lines && left > 0 ? kElements : left;
-      const int numbers = exist < 0 ? 0 : exist < there ? exist : there;
-      const T* const at = numbers > 0 ? from + i * each * source.channel : first;
-      if constexpr (bytes > 0) {
-        start_copies<bytes>(source, to + i * source.to_piece, at, numbers);
-      } else {
-        Piece<T> piece = {};
+// The asynchronous copies of a piece, of whose numbers there are so many.
+template <int bytes, typename T>
+__device__ __forceinline__ void start_copies(unsigned char* to, const T* from, int numbers) {
+  constexpr int kElements = kPieceBytes / int(sizeof(T)), kEach = bytes / int(sizeof(T));
 #pragma unroll
-        for (int k = 0; k < kElements; ++k)
-          if (k < numbers) piece.number[k] = at[k * source.step];
-        *reinterpret_cast<Piece<T>*>(to + i * source.to_piece) = piece;
-      }
-    }
+  for (int first = 0; first < kElements; first += kEach) {
+    const int left = numbers - first, count = left < 0 ? 0 : left < kEach ? left : kEach;
+    copy_async<bytes>(to + first * int(sizeof(T)), from + (count > 0 ? first : 0),
+                      count * int(sizeof(T)));
   }
 }
+
+// A source of which a loader brings its share to a slot.
+template <typename T>
+struct Load {
+  static constexpr int kElements = kPieceBytes / int(sizeof(T));
+  const Source& source;
+  const Share& share;
+  const int64_t* places;
+  const T* first;
+  int channels;  // that exist
+  unsigned char* slot;
+
+  // Where a piece comes from, and how many numbers of it there are.
+  __device__ __forceinline__ const T* from(int position, int piece, int* numbers) const {
+    const int64_t place = places[source.first_place + position];
+    const int there = source.lines ? int(place & 15) : place == kNowhere ? 0 : kElements;
+    const int channel = source.lines ? piece : piece * kElements;
+    const int left = channels - channel, exist = source.lines && left > 0 ? kElements : left;
+    *numbers = exist < 0 ? 0 : exist < there ? exist : there;
+    if (*numbers == 0) return first;
+    return first + (source.lines ? place >> 4 : place) + channel * source.channel;
+  }
+  __device__ __forceinline__ unsigned char* to(int position, int piece) const {
+    return slot + source.first + position * source.to_position + piece * source.to_piece;
+  }
+
+  template <int bytes>
+  __device__ __forceinline__ void copy() const {
+#pragma unroll 1
+    for (int p = share.position; p < source.positions; p += share.positions)
+#pragma unroll(bytes == 16 ? 4 : 1)
+      for (int i = share.piece; i < source.pieces; i += share.pieces) {
+        int numbers;
+        const T* const at = from(p, i, &numbers);
+        start_copies<bytes>(to(p, i), at, numbers);
+      }
+  }
+
+  // Puts pieces together, so many at once.
+  template <int together>
+  __device__ __forceinline__ void gather() const {
+    int p = share.position, i = share.piece;
+    if (i >= source.pieces) return;
+#pragma unroll 1
+    while (p < source.positions) {
+      Piece<T> piece[together] = {};
+      unsigned char* at[together];
+#pragma unroll
+      for (int j = 0; j < together; ++j) {
+        at[j] = nullptr;
+        if (p >= source.positions) continue;
+        at[j] = to(p, i);
+        int numbers;
+        const T* const number = from(p, i, &numbers);
+#pragma unroll
+        for (int k = 0; k < kElements; ++k)
+          if (k < numbers) piece[j].number[k] = number[k * source.step];
+        i += share.pieces;
+        if (i >= source.pieces) i = share.piece, p += share.positions;
+      }
+#pragma unroll
+      for (int j = 0; j < together; ++j)
+        if (at[j]) store_piece(at[j], piece[j]);
+    }
+  }
+};
 
 template <typename T, bool by_patches>
 __device__ __forceinline__ void load_source(const WeightForm& w, const WeightBlock& block, int s,
                                             const int64_t* places, unsigned char* slot) {
-  switch (w.source[s].copy_bytes) {
-    case 16: return load_pieces<T, by_patches, 16>(w, block, s, places, slot);
-    case 8: return load_pieces<T, by_patches, 8>(w, block, s, places, slot);
-    case 4: return load_pieces<T, by_patches, 4>(w, block, s, places, slot);
-    default:
-      if constexpr (sizeof(T) < 4 && by_patches)
-        load_pieces<T, by_patches, 0>(w, block, s, places, slot);
+  const Source& source = w.source[s];
+  const Share share = share_of<by_patches>(source);
+  const Load<T> load = {source,
+                        share,
+                        places,
+                        static_cast<const T*>(s ? block.from[1] : block.from[0]),
+                        s ? block.channels[1] : block.channels[0],
+                        slot};
+  switch (source.copy_bytes) {
+    case 16: return load.template copy<16>();
+    case 8: return load.template copy<8>();
+    case 4: return load.template copy<4>();
+    default: load.template gather<by_patches ? 16 / Load<T>::kElements : 1>();
   }
 }
 
-// Rounds floats that the products would cut off, each loader those that it has copied.
+// Rounds floats that have been copied, which the products would cut off: each loader its own.
 __device__ __forceinline__ void round_pieces(const Source& source, unsigned char* slot) {
   constexpr int kTogether = 4;
   const Share share = share_of<true>(source);
@@ -119,7 +169,7 @@ __device__ __forceinline__ void round_pieces(const Source& source, unsigned char
     }
 }
 
-// The way of the loaders. By gradients there are some where every piece is copied.
+// The way of the loaders.
 template <typename T, bool by_patches>
 __device__ __forceinline__ void load_tiles(const WeightForm& w, const WeightBlock& block,
                                            const WeightTask& task) {
@@ -140,7 +190,8 @@ __device__ __forceinline__ void load_tiles(const WeightForm& w, const WeightBloc
     to_next(w.f, &tile);
     if (i + 1 < tiles) set_places(w, block, tile, places_of(i + 1), thread, loaders(by_patches));
     wait_copies<0>();
-    if constexpr (sizeof(T) == 4) round_pieces(w.source[1], to);  // of patches in registers
+    if constexpr (sizeof(T) == 4)  // patches are rounded in registers
+      if (w.source[1].copy_bytes > 0) round_pieces(w.source[1], to);
     publish_shared();
     arrive(&block.filled[slot.number]);
     slot.to_next(w.slots);
@@ -171,7 +222,7 @@ __device__ __forceinline__ void multiply_tiles(const WeightForm& w, const Weight
   for (int i = 0; i < tiles; ++i) {
     wait_for(&block.filled[slot.number], slot.parity);
 #pragma unroll 1
-    for (int part = 0; part < kLoadParts; ++part) multiply(slot.number, part);
+    for (int part = 0; part < kParts; ++part) multiply(slot.number, part);
     wait_products<0>();
     arrive(&block.emptied[slot.number]);
     slot.to_next(w.slots);

@@ -97,12 +97,12 @@ __global__ void __launch_bounds__(block_threads(true), 1) sum_patches(WeightForm
       const PatchRow at = patch_row(w, number < f.shifts * w.channel_tile ? number : 0);
       const int base = int(threadIdx.x) % 4 * kGroups;
       row[i][h] = x.first + at.channel / kElements * x.to_piece +
-                  at.channel % kElements * x.to_number +
-                  (moved_by(f, at.shift) + base) * x.to_position;
+                  at.channel % kElements * int(sizeof(T)) +
+                  (moved_by(f, at.shift) + base) * kPieceBytes;
     }
-  const int group = position_of(f, place_of_group(f, 0, 1)) * x.to_position;
-  const int unit = position_of(f, place_of_group(f, 1, 0)) * x.to_position;
-  const int far = kGroups == 1 ? 4 * x.to_position : group;
+  const int group = position_of(f, place_of_group(f, 0, 1)) * kPieceBytes;
+  const int unit = position_of(f, place_of_group(f, 1, 0)) * kPieceBytes;
+  const int far = kGroups == 1 ? 4 * kPieceBytes : group;
   const int slot_bytes = w.slot_pieces * kPieceBytes;
   const int depth = y.to_position / kPieceBytes;
   const Operand gradient(distances(y.to_position, kGroup * kPieceBytes) + pieces_at(block.slots) +

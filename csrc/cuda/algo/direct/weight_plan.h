@@ -17,6 +17,11 @@ constexpr int64_t kMostWeightShared = 224 << 10;  // bytes of a block, one on a 
 constexpr int64_t kMostWeightSplits = 264;
 constexpr int64_t kLeastTiles = 2;       // of a split
 constexpr int64_t kMostPatchTile = 128;  // channels
+// Measured on an H200: what products take, by what they are counted at below; a loader's cycles for a
+// piece that is copied, that is put together with others, and that is put together alone or of
+// numbers far apart; and for a tile.
+constexpr double kProductCycles = 2.7;
+constexpr double kCopyCycles = 190, kNearCycles = 420, kFarCycles = 800, kTileCycles = 5000;
 
 struct WeightPlan {
   WeightForm form;
@@ -33,19 +38,14 @@ inline int set_pieces(Source* s, int first, int channels, int positions, bool by
   const int pieces = channels / elements, of_line = int(ceil_div(positions, elements));
   const int gap = by_patches ? 4 : pieces < kGroup ? kGroup / pieces : 1;
   const int plane = (int(round_up(positions, kGroup)) + gap) * kPieceBytes;
-  const int channel_plane = (int(round_up(positions, 32)) + 4) * 4;  // of floats
   s->first = first;
   s->pieces = s->lines ? channels : pieces;
   s->positions = s->lines ? of_line : positions;
-  s->to_number = s->planar ? channel_plane : kPieceBytes / elements;
-  s->to_piece = s->lines ? kPieceBytes : s->planar ? elements * channel_plane : plane;
-  s->to_position = s->lines ? (channels + 1) * kPieceBytes : s->planar ? 4 : kPieceBytes;
-  s->rounds = int(ceil_div(s->pieces * s->positions, kThreads));
+  s->to_piece = s->lines ? kPieceBytes : plane;
+  s->to_position = s->lines ? (channels + 1) * kPieceBytes : kPieceBytes;
   const int low = s->pieces_first ? s->pieces : s->positions;
-  s->by = Divisor(low);
   while (s->low_threads < low && s->low_threads < loaders(by_patches)) s->low_threads *= 2;
-  const int planar = by_patches && elements == 4 ? channels * channel_plane : 0;
-  return first + std::max({pieces * plane, of_line * (channels + 1) * kPieceBytes, planar});
+  return first + std::max(pieces * plane, of_line * (channels + 1) * kPieceBytes);
 }
 
 // A way to cut a block out of outputs, shifts and channels.
@@ -75,9 +75,6 @@ inline void set_cut(WeightForm* w, const WeightCut& cut) {
   y.first_place = x.positions;
   w->slots = kMostWeightSlots;
   while (w->slots > 2 && weight_places(*w).bytes > kMostWeightShared) --w->slots;
-  w->ahead = w->slots > 2 ? 2 : 1;
-  const int by_hand = (x.copy_bytes ? 0 : x.rounds) + (y.copy_bytes ? 0 : y.rounds);
-  w->rounds = int(ceil_div(by_hand, kLoadParts));
 }
 
 // The lines and the tile; false where there are none. Groups are joined until they fill a product of
@@ -106,43 +103,35 @@ inline bool set_weight_tile(const Problem& p, const Operands& operands, bool by_
                     : set_weight_tile(p, operands, 64, kRows, f);
 }
 
-// Cycles of a multiprocessor for a tile: products, of which one of 64 x columns x 32 bytes takes half
-// a cycle a column and a few more, or what shared memory takes for its operands; loads; and its begin
-// and end.
+// Cycles of a multiprocessor for a tile: of its products, of which one of 64 x columns x 32 bytes takes
+// half a cycle a column and a few more, or what shared memory takes for its operands; or of its loads
+// beside them.
 inline double tile_cycles(const WeightForm& w, const WeightShape& shape, const Problem& p) {
-  const int steps = kTileBases / (2 * w.f.elements);
-  const double parts = double(w.sets) * (kUnits / w.row_units);
-  // Lines of an even length are copied, if only four bytes at a time.
-  const bool in_lines = w.f.line[kAxes - 1].bases % 2 == 0;
-  double copies = 0, by_hand = 0, rounds = 0;
-  const auto load = [&](const Source& source, bool is_copied, double cost) {
-    (is_copied ? copies : by_hand) += source.pieces * source.positions * cost;
-    rounds += is_copied ? 0 : source.rounds;
+  const bool patches = shape.by_patches, floats = p.dtype == DType::float32;
+  const bool in_lines = w.f.line[kAxes - 1].bases % 2 == 0;  // copied, if four bytes at a time
+  const int threads = loaders(patches), steps = kTileBases / (2 * w.f.elements);
+  const auto load = [&](const Source& source, bool is_copied, double cycles) {
+    const auto rounds = double(ceil_div(source.pieces * source.positions, threads));
+    return rounds * (is_copied ? kCopyCycles : cycles);
   };
-  double products = 0;
-  if (shape.by_patches) {
-    const double of_block = double(w.products) / w.sets;
-    const double written = std::max(shape.products - 1.0, 1.0) * std::min(w.products, kUnits);
-    const double numbers = p.dtype == DType::float32 ? 16 : 32;  // read, by a warpgroup
+  const bool copies_lines = in_lines && !p.channels_last;
+  double products = 0, loads = kTileCycles;
+  if (patches) {
+    const double written = std::max((shape.products + 1) / 2, 1) * std::min(w.products, kUnits);
+    const double numbers = floats ? 16 : 32;  // read, by a warpgroup
     const double one = std::max(shape.columns / 2.0, numbers + shape.columns / 4.0) + 6;
-    products = steps * std::max(of_block, written / w.sets) * one;
-    if (p.dtype == DType::float32) {
-      load(w.source[0], true, p.channels_last ? 1 : 2.5);
-      load(w.source[1], true, in_lines && !p.channels_last ? 1 : 2.5);
-    } else {
-      load(w.source[0], p.channels_last, 1);
-      load(w.source[1], in_lines && !p.channels_last, 1);
-    }
+    products = steps * std::max(double(w.products) / w.sets, written) * one;
+    loads += load(w.source[0], p.channels_last, kNearCycles) +
+             load(w.source[1], copies_lines, p.channels_last ? kFarCycles : kNearCycles);
   } else {
-    const double shifts = std::max(double(w.f.shifts) / parts, std::max(shape.products - 1.0, 1.0));
+    const double parts = double(w.sets) * (kUnits / w.row_units);
+    const double shifts = std::max(w.f.shifts / parts, std::max(shape.products - 1.0, 1.0));
     const bool still = shape.products == 1 && w.f.line[kAxes - 1].stride == 1;
     products = steps * kUnits * shifts * (shape.columns / 2 + 6);
-    load(w.source[0], p.channels_last || (in_lines && still), 1);
-    load(w.source[1], p.channels_last || in_lines, 1);
+    loads += load(w.source[0], p.channels_last || (in_lines && still), kFarCycles) +
+             load(w.source[1], p.channels_last || in_lines, kFarCycles);
   }
-  // Loads that find no register to wait in are waited for.
-  const double waits = std::max(std::ceil(rounds / kLoadParts / held_of(shape)) - 1, 0.0);
-  return std::max(products, 0.8 * copies) + 1.5 * by_hand + waits * kLoadParts * 600 + 300;
+  return std::max(kProductCycles * products, loads);
 }
 
 // Calls body(cut) with the ways to cut a problem whose axes are joined as they may be.
@@ -190,7 +179,7 @@ inline WeightPlan choose_weight(const Problem& p) {
     for (int64_t splits = 1; splits <= most; ++splits) {
       const double rounds = double(ceil_div(blocks * splits, kMultiprocessors));
       const double total = rounds * (double(ceil_div(tiles, splits)) * cycles + 2000) +
-                           double(splits * partial) / 1200;  // bytes a cycle, there and back
+                           double(splits * partial) / 660;  // bytes a cycle, there and back
       if (best.shape.products > 0 && total >= best.cycles) continue;
       best.cycles = total, best.shape = cut.shape, best.form = joined;
       best.form.splits = int(splits), best.partial_bytes = splits * partial;
@@ -230,7 +219,8 @@ inline bool lie_together(const Source& s, const View& view, int bytes, int eleme
 // Makes the pieces those of lines that lie end to end, if some copies fit them.
 inline void set_lines(Source* s, const View& view, int elements) {
   for (int bytes : {16, 8, 4})
-    if (s->copy_bytes == 0 && s->channel % (bytes * elements / kPieceBytes) == 0 &&
+    if (s->copy_bytes == 0 && bytes * elements > kPieceBytes &&
+        s->channel % (bytes * elements / kPieceBytes) == 0 &&
         lie_together(*s, view, bytes, elements, s->axis[kAxes - 1], kAxes - 1))
       s->copy_bytes = bytes, s->lines = true, s->step = 1;
 }
@@ -247,18 +237,15 @@ inline void set_copies(Source* s, const View& view, int64_t channels, int64_t al
   if (lines) set_lines(s, view, elements);
 }
 
-// The same by patches: the gradient is in lines whichever way it lies, and a float is copied alone
-// where neighbours are not.
+// The same by patches, where the gradient is in lines whichever way it lies.
 inline void set_patch_copies(WeightForm* w) {
   const Form& f = w->f;
   Source &x = w->source[0], &y = w->source[1];
-  const bool floats = f.elements == 4;
   set_copies(&x, f.input, f.joined * f.channels, f.all_channels, f.elements, false);
-  if (floats && x.copy_bytes == 0) x.copy_bytes = 4, x.planar = true;
   set_lines(&y, f.output, f.elements);
   if (y.lines) return;
   y.lines = true, y.step = y.axis[kAxes - 1];
-  y.copy_bytes = floats ? 4 : 0, y.pieces_first = y.channel == 1 && y.step != 1;
+  y.pieces_first = y.channel == 1 && y.step != 1;
 }
 
 // The problem with its views: the tile is theirs, the rest is chosen.
