@@ -252,8 +252,8 @@ NO_SECOND_SUM = (
 )
 # The fewest slots for its tiles, so that they are filled again.
 TWO_SLOTS = (f"{DIRECT}/weight_plan.h", "kMostWeightSlots = 4;", "kMostWeightSlots = 2;")
+ONE_SPLIT = (f"{DIRECT}/weight_plan.h", "kMostWeightSplits = 264;", "kMostWeightSplits = 1;")
 BOTH_WAYS = (f"{DIRECT}/weight_plan.h", "by_patches : {false, true}")
-OF_MANY_TILES = ("direct_weight_not_emptied",)  # the third of a split is what shows them
 # Weight gradients of several tiles, in the shapes of direct that the table is too small for: two
 # tiles of rows, lines in copies of four bytes, two warpgroups with rows of their own, three sets of
 # shifts, and pieces that are copied whole.
@@ -294,13 +294,12 @@ def test_a_planted_fault_turns_the_driver_red(host, kernels, fault, tmp_path):
     problems = lines(("bfloat16",) if fault.startswith("direct") else ("float32",))
     changes = [FAULTS[fault]]
     if fault.startswith("direct_weight"):
-        plan = f"{DIRECT}/weight_plan.h"
         changes += [NO_SECOND_SUM, TWO_SLOTS]
         problems += [f"{text} tf32=1" for text in lines(("float32",)) if text.startswith("weight ")]
         if fault == "direct_weight_set":
             changes.append((*BOTH_WAYS, BOTH_WAYS[1].replace(", true", "")))
-        if fault in OF_MANY_TILES:
-            changes.append((plan, "kMostWeightSplits = 264;", "kMostWeightSplits = 1;"))
+        if fault == "direct_weight_not_emptied":  # the third tile of a split shows it
+            changes.append(ONE_SPLIT)
             problems = [f"weight {d} {text} device=cuda {HOPPER} tf32=1" for d, text in
                         itertools.product(("bfloat16", "float32"), WEIGHTS)]  # fmt: skip
     program = changed(host, kernels, changes, tmp_path)

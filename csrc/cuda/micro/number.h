@@ -30,6 +30,12 @@ struct alignas(2 * sizeof(Real)) Complex {
   }
 };
 
+// Numbers that are read or written at once.
+template <typename T, int count>
+struct alignas(count * sizeof(T)) Pack {
+  T value[count];
+};
+
 // The exact sum: float in double, 16-bit floats in float, integers modulo 2^64.
 template <typename T>
 struct ExactSum {

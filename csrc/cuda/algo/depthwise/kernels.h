@@ -66,11 +66,6 @@ TORCHCONV_HOST_DEVICE inline T narrow(Sum sum) {
   }
 }
 
-// Numbers that are read or written at once.
-template <typename T, int count>
-struct alignas(count * sizeof(T)) Pack {
-  T value[count];
-};
 template <typename T>
 constexpr int kPack = kVectorBytes / int(sizeof(T));  // complex128: 1
 

@@ -84,6 +84,19 @@ struct WeightBlock {
   int channels[2];                     // that exist
 };
 
+// By all threads. `across`: the box is one, else it has the bases' own positions.
+template <typename T, bool across>
+__device__ __forceinline__ void set_digits(const WeightForm& w, const WeightBlock& block) {
+  constexpr int kElements = kPieceBytes / int(sizeof(T));
+#pragma unroll 1
+  for (int i = int(threadIdx.x); i < block.positions; i += int(blockDim.x)) {
+    const int s = i >= w.source[0].positions, position = s ? i - w.source[0].positions : i;
+    block.digits[i] = s || !across
+                          ? digits_of_base(w.f, position * (w.source[s].lines ? kElements : 1))
+                          : digits_of_box(w.f, position);
+  }
+}
+
 __device__ __forceinline__ void set_places(const WeightForm& w, const WeightBlock& block,
                                            const WeightTile& tile, int64_t* places, int first,
                                            int step) {

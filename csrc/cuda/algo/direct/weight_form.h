@@ -36,11 +36,10 @@ struct WeightShape {
   int products, columns;
   bool by_patches;
 };
-constexpr WeightShape kWeightShapes[] = {{1, 128, false}, {1, 64, false}, {3, 128, false},
-                                         {3, 64, false},  {5, 64, false}, {5, 32, false},
-                                         {10, 32, false}, {5, 16, false}, {13, 16, false}};
-constexpr WeightShape kPatchShapes[] = {{1, 128, true}, {2, 128, true}, {1, 64, true},
-                                        {3, 64, true},  {3, 32, true},  {5, 32, true}};
+constexpr WeightShape kWeightShapes[] = {
+    {1, 128, false}, {1, 64, false},  {3, 128, false}, {3, 64, false},  {5, 64, false},
+    {5, 32, false},  {10, 32, false}, {5, 16, false},  {13, 16, false}, {1, 128, true},
+    {2, 128, true},  {1, 64, true},   {3, 64, true},   {3, 32, true},   {5, 32, true}};
 
 // What pieces are brought in from: the input or the output's gradient. A piece of 16 bytes has
 // neighbouring channels of a position. Where it is one of a line, it has neighbouring positions of
@@ -65,7 +64,6 @@ struct Source {
 struct WeightForm {
   Form f;
   Source source[2];
-  bool by_patches = false;
   int row_units = 1;                   // 2: each warpgroup has outputs of its own, and all shifts
   int products = 1;                    // of a step and tile: shifts, or 64 rows of patches
   int sets = 1;                        // of products

@@ -46,9 +46,6 @@ __device__ __forceinline__ void start_step(const uint32_t (&gradient)[4], const 
   commit_products();
 }
 
-struct alignas(8) Pair {
-  float number[2];
-};
 template <int shifts, int columns>
 __device__ __forceinline__ void store_sums(const WeightForm& w, const WeightTask& task,
                                            const float (&sum)[shifts][columns / 2]) {
@@ -62,7 +59,7 @@ __device__ __forceinline__ void store_sums(const WeightForm& w, const WeightTask
     float* const at = partial + (int64_t(task.first + s) * w.out_tile + row) * columns;
 #pragma unroll
     for (int j = 0; j < columns / 2; j += 2)
-      *reinterpret_cast<Pair*>(at + j % 4 * 4 * columns + j / 4 * 8 + lane % 4 * 2) = {
+      *reinterpret_cast<Pack<float, 2>*>(at + j % 4 * 4 * columns + j / 4 * 8 + lane % 4 * 2) = {
           sum[s][j], sum[s][j + 1]};
   }
 }
@@ -73,12 +70,7 @@ __global__ void __launch_bounds__(block_threads(false), 1) slide_weight(WeightFo
   const Form& f = w.f;
   const WeightTask task = weight_task(w);
   const WeightBlock block = weight_block<Number>(w, task);
-#pragma unroll 1
-  for (int i = int(threadIdx.x); i < block.positions; i += int(blockDim.x)) {
-    const int s = i >= w.source[0].positions, position = s ? i - w.source[0].positions : i;
-    block.digits[i] = s || !across ? digits_of_base(f, position * (w.source[s].lines ? kGroup : 1))
-                                   : digits_of_box(f, position);
-  }
+  set_digits<Number, across>(w, block);
   if (is_loader<Number, false>(w, block, task)) return;
   int shift[shifts];
 #pragma unroll

@@ -82,10 +82,7 @@ __global__ void __launch_bounds__(block_threads(true), 1) sum_patches(WeightForm
   const Source &x = w.source[0], &y = w.source[1];
   const WeightTask task = weight_task(w);
   const WeightBlock block = weight_block<T>(w, task);
-#pragma unroll 1
-  for (int i = int(threadIdx.x); i < block.positions; i += int(blockDim.x))
-    block.digits[i] =
-        i < x.positions ? digits_of_box(f, i) : digits_of_base(f, (i - x.positions) * kElements);
+  set_digits<T, true>(w, block);
   if (is_loader<T, true>(w, block, task)) return;
   // Where a thread's rows are: a channel under a shift, at the first base that is the thread's.
   int row[products][2];

@@ -59,7 +59,6 @@ struct WeightCut {
 inline void set_cut(WeightForm* w, const WeightCut& cut) {
   Form& f = w->f;
   const WeightShape& shape = cut.shape;
-  w->by_patches = shape.by_patches;
   w->row_units = shape.by_patches ? 1 : cut.row_units;
   w->channel_tile = shape.by_patches ? cut.channel_tile : shape.columns;
   w->out_tile = shape.by_patches ? shape.columns : kRows * cut.row_units;
@@ -189,11 +188,8 @@ inline WeightPlan choose_weight(const Problem& p) {
     if (!by_patches && p.dtype == DType::float32) continue;  // no product takes its box as it lies
     if (!set_weight_tile(p, Operands{}, by_patches, &as_given.f)) continue;
     if (!set_weight_tile(simple, none, by_patches, &joined.f)) continue;
-    if (by_patches) {
-      for (const WeightShape& shape : kPatchShapes) for_each_cut(joined.f, shape, consider);
-    } else {
-      for (const WeightShape& shape : kWeightShapes) for_each_cut(joined.f, shape, consider);
-    }
+    for (const WeightShape& shape : kWeightShapes)
+      if (shape.by_patches == by_patches) for_each_cut(joined.f, shape, consider);
   }
   return best;
 }

@@ -122,20 +122,11 @@ __device__ __forceinline__ void taps_of(const SplitUnits& u, int shift, uint32_t
   }
 }
 
-template <int count>
-struct alignas(4 * count) Floats {
-  float value[count];
-};
-template <typename T, int count>
-struct alignas(count * sizeof(T)) Elements {
-  T value[count];
-};
-
 // Writes sums of a unit: number `e` and on of its numbers as they lie in shared memory.
 template <typename T, int vector>
 __device__ __forceinline__ void write_sums(const WeightForm& w, const SplitUnits& u,
                                            const SplitUnit& unit, int e,
-                                           const Floats<vector>& sums) {
+                                           const Pack<float, vector>& sums) {
   constexpr int kChunk = kWarp * vector;
   const Form& f = w.f;
   const int first_shift = int(unit.first.tap[0]), first_channel = int(unit.first.channel);
@@ -161,10 +152,10 @@ __device__ __forceinline__ void write_sums(const WeightForm& w, const SplitUnits
       for (int a = 0; a < kAxes; ++a) at += tap[a] * f.weight.axis[a];
     }
     if (whole) {
-      Elements<T, vector> elements;
+      Pack<T, vector> elements;
 #pragma unroll
       for (int i = 0; i < vector; ++i) write<T, float>(elements.value, i, sums.value[i]);
-      *reinterpret_cast<Elements<T, vector>*>(data + at) = elements;
+      *reinterpret_cast<Pack<T, vector>*>(data + at) = elements;
       return;
     }
     float sum = sums.value[v];
@@ -186,7 +177,7 @@ __global__ void __launch_bounds__(kSplitWarps* kWarp, 2)
     add_weight_splits(WeightForm w, SplitUnits u) {
   constexpr int kChunk = kWarp * vector;
   constexpr int kTogether = vector > 1 ? 1 : 4;  // splits that are on their way at once
-  __shared__ Floats<vector> sums[kSplitWarps][kPairs * kWarp];
+  __shared__ Pack<float, vector> sums[kSplitWarps][kPairs * kWarp];
   const Form& f = w.f;
   const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
   const int team = warp / u.warps, part = warp - team * u.warps, teams = kSplitWarps / u.warps;
@@ -201,7 +192,7 @@ __global__ void __launch_bounds__(kSplitWarps* kWarp, 2)
     const SplitUnit unit = split_unit(w, u, kChunk, exists ? i + team : i);
     const int first_shift = int(unit.first.tap[0]), first_channel = int(unit.first.channel);
     const int begin = w.splits * part / u.warps, end = w.splits * (part + 1) / u.warps;
-    Floats<vector> sum[kPairs] = {};
+    Pack<float, vector> sum[kPairs] = {};
     const float* at[kPairs];  // nobody's pairs read the first one's numbers
 #pragma unroll
     for (int j = 0; j < kPairs; ++j) {
@@ -218,12 +209,12 @@ __global__ void __launch_bounds__(kSplitWarps* kWarp, 2)
     int split = begin;
 #pragma unroll 1
     for (; split < end; split += kTogether) {
-      Floats<vector> number[kTogether][kPairs];
+      Pack<float, vector> number[kTogether][kPairs];
 #pragma unroll
       for (int k = 0; k < kTogether; ++k)
 #pragma unroll
         for (int j = 0; j < kPairs; ++j)
-          number[k][j] = *reinterpret_cast<const Floats<vector>*>(
+          number[k][j] = *reinterpret_cast<const Pack<float, vector>*>(
               at[j] + (split + k < end ? k * split_step : 0));
 #pragma unroll
       for (int j = 0; j < kPairs; ++j) {
@@ -252,7 +243,7 @@ __global__ void __launch_bounds__(kSplitWarps* kWarp, 2)
     if (!exists) continue;
 #pragma unroll 1
     for (int e = part * kWarp + lane; e < u.pairs * kWarp; e += u.warps * kWarp) {
-      Floats<vector> all = {};
+      Pack<float, vector> all = {};
       for (int k = 0; k < u.warps; ++k)
 #pragma unroll
         for (int v = 0; v < vector; ++v) all.value[v] += sums[team * u.warps + k][e].value[v];
