@@ -1,5 +1,6 @@
 // The CPU kernels: tensors become views, the planner picks an algorithm, ATen's threads run it.
 #include <atomic>
+#include <memory>
 
 #if defined(__SSE2__)
 #include <xmmintrin.h>
@@ -24,16 +25,31 @@ namespace {
 
 static_assert(c10::gAlignment >= 64, "Context::scratch is 64-byte aligned");
 
-// Context::parallel on ATen's threads. Workers draw tasks from a counter, so an uneven task or a
-// slow core delays nobody; a worker is an index, not a thread, so running serially or nested is
-// the same program.
+// Consecutive tasks that no worker has begun.
+struct alignas(64) Share {
+  std::atomic<int64_t> next;
+  int64_t end;
+};
+
+// Context::parallel on ATen's threads. Each worker has its share of consecutive tasks, which write
+// places of the result far from the others': two that come to a fresh page at once both clear one.
+// Who is done takes from the shares of the others, so an uneven task or a slow core delays nobody; a
+// worker is an index, not a thread, so running serially or nested is the same program.
 void parallel(int64_t tasks, int threads, const void* closure,
               void (*body)(const void* closure, int64_t task, int worker)) {
-  std::atomic<int64_t> next{0};
-  at::parallel_for(0, std::min<int64_t>(tasks, threads), 1, [&](int64_t begin, int64_t end) {
+  const int64_t workers = std::min<int64_t>(tasks, threads);
+  const auto shares = std::make_unique<Share[]>(size_t(workers));
+  for (int64_t w = 0; w < workers; ++w) {
+    shares[w].next.store(tasks * w / workers, std::memory_order_relaxed);
+    shares[w].end = tasks * (w + 1) / workers;
+  }
+  at::parallel_for(0, workers, 1, [&](int64_t begin, int64_t end) {
     for (int64_t worker = begin; worker < end; ++worker)
-      for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;)
-        body(closure, task, int(worker));
+      for (int64_t w = worker; w < worker + workers; ++w) {
+        Share& share = shares[w % workers];
+        for (int64_t task; (task = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;)
+          body(closure, task, int(worker));
+      }
 #if defined(__SSE2__)
     _mm_sfence();  // what was written past the caches comes in no order of its own
 #endif
