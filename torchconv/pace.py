@@ -1,8 +1,8 @@
 """How fast this machine runs each algorithm, measured once and kept in a file.
 
 The planner's costs (csrc/algo) are stated for the machines they were fitted on. A few small
-problems tell how far another one is from them: the seconds measured over the cost stated, a mean
-for each algorithm and result, is the pace by which the planner multiplies those costs
+problems tell how far another one is from them: the seconds measured over the cost stated are
+factors, and the planner multiplies a cost by a mean of those of problems like it
 (csrc/plan/pace.h).
 
 The first import on a machine measures for a third of a second, on one thread, and writes the file;
@@ -30,7 +30,7 @@ from torchconv import _C, _tables
 FILE = "TORCHCONV_PACE_FILE"  # the environment's word for it; empty: the stated costs count
 REPETITIONS = 4
 FAR = 3.0  # times the lowest cost, beyond which an algorithm's pace on a problem is nobody's matter
-MOST = 2.0  # a pace farther than this from the mean of all would be a fault of the measuring
+MOST = 4.0  # a factor farther than this from the mean of all would be a fault of the measuring
 
 # Of each kind of layer that one algorithm or another is for, on small and on large maps.
 PROBES = (
@@ -54,10 +54,18 @@ PROBES = (
     "channels=64>64 groups=64 input=1024 kernel=4 padding=3",
     "channels=8>8 input=4096 kernel=256",
     "channels=16>16 groups=16 input=28x28 kernel=29x29 padding=14x14",
+    "channels=256>64 input=56x56 kernel=1x1",
+    "channels=3>32 input=112x112 kernel=3x3 padding=1x1",
+    "channels=256>256 input=14x14 kernel=3x3 stride=2x2 padding=1x1",
+    "channels=256>256 input=7x7 kernel=3x3 padding=1x1",
+    "channels=256>256 groups=32 input=28x28 kernel=3x3 stride=2x2 padding=1x1",
+    "channels=64>64 groups=64 input=112x112 kernel=3x3 padding=1x1",
+    "channels=64>64 groups=64 input=112x112 kernel=3x3 stride=2x2 padding=1x1",
+    "batch=4 channels=256>256 groups=256 input=14x14 kernel=3x3 padding=1x1",
 )
 RESULTS = ("output", "input", "weight")
 
-Factors = Mapping[str, Mapping[str, float]]  # by algorithm and result
+Factors = Mapping[str, Mapping[str, float]]  # by problem line and algorithm
 
 
 @dataclass(frozen=True)
@@ -69,9 +77,7 @@ class Pace:
     factors: Factors
 
     def use(self) -> None:
-        for algorithm, by_result in self.factors.items():
-            for result, factor in by_result.items():
-                _C.set_pace(algorithm, result, factor)
+        _C.set_pace(self.factors)
 
 
 def cpu_model() -> str:
@@ -114,16 +120,17 @@ def load(path: Path) -> Pace | None:
     """What a file holds. None where it is not there, or is no such file."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
+        names = _C.algorithms()
         factors = {
-            algorithm: {result: float(by_result[result]) for result in RESULTS}
-            for algorithm, by_result in fields["factors"].items()
-            if algorithm in _C.algorithms()
+            line: {name: float(row[name]) for name in names if name in row}
+            for line, row in fields["factors"].items()
+            if _C.parse(line)["device"] == "cpu"
         }
         pace = Pace(str(fields["machine"]), str(fields["date"]), factors)
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    sound = all(0 < factor < math.inf for row in factors.values() for factor in row.values())
-    return pace if sound else None
+    every = [factor for row in factors.values() for factor in row.values()]
+    return pace if every and all(0 < factor < math.inf for factor in every) else None
 
 
 def save(measured: Callable[[], Pace], path: Path) -> Pace | None:
@@ -141,22 +148,14 @@ def save(measured: Callable[[], Pace], path: Path) -> Pace | None:
 
 def measure() -> Pace:
     """Measures this machine now. What was in use counts no more."""
-    names = _C.algorithms()
-    for name in names:
-        for result in RESULTS:
-            _C.set_pace(name, result, 1)
-    found = {(name, result): list[float]() for name in names for result in RESULTS}
-    for result in RESULTS:
-        for probe in PROBES:
-            for name, factor in _factors(f"{result} float32 {probe}"):
-                found[name, result].append(factor)
-    mean = _mean([factor for factors in found.values() for factor in factors])
-
-    def pace(name: str, result: str) -> float:
-        own = found[name, result]
-        return min(max(_mean(own), mean / MOST), mean * MOST) if own else mean
-
-    factors = {name: {result: pace(name, result) for result in RESULTS} for name in names}
+    _C.set_pace({})
+    lines = (f"{result} float32 {probe}" for result in RESULTS for probe in PROBES)
+    measured = {line: dict(_factors(line)) for line in lines}
+    mean = _mean([factor for row in measured.values() for factor in row.values()])
+    factors = {
+        line: {name: min(max(factor, mean / MOST), mean * MOST) for name, factor in row.items()}
+        for line, row in measured.items()
+    }
     date = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     return Pace(f"{cpu_model()}, {_C.target()}", date, factors)
 
@@ -180,8 +179,15 @@ def table(pace: Pace | None, path: Path | None) -> str:
         where = f"{FILE} is empty" if path is None else f"{path} cannot be written"
         return f"The stated costs count: {where}."
     rows = [
-        (algorithm, *(f"{by_result[result]:.2f}" for result in RESULTS))
-        for algorithm, by_result in pace.factors.items()
-    ]
+        (name, *(_summary([row[name] for line, row in pace.factors.items()
+                           if line.startswith(result) and name in row]) for result in RESULTS))
+        for name in _C.algorithms()
+    ]  # fmt: skip
     head = ("seconds over stated cost", *RESULTS)
     return f"{pace.machine}, {pace.date}, {path}\n{_tables.text(head, rows, (1, 2, 3))}"
+
+
+def _summary(factors: Sequence[float]) -> str:
+    if not factors:
+        return "-"
+    return f"{_mean(factors):.2f} ({min(factors):.2f} to {max(factors):.2f})"

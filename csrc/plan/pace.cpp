@@ -5,37 +5,70 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
-#include <vector>
+#include <mutex>
 
 #include "core/check.h"
-#include "plan/planner.h"
 
 namespace torchconv {
 namespace {
 
-constexpr int kResults = 3;
 constexpr int64_t kAlignment = 64;
 
-struct Factors {
-  std::vector<std::atomic<double>> of;
-  std::atomic<unsigned> version{0};
-  Factors() : of(algorithms(Device::cpu).size() * kResults) {
-    for (std::atomic<double>& factor : of) factor = 1;
+// How far apart two problems are: 1 for twice the channels of a group, the strides or the taps, a third
+// for twice the positions. Of 540 layers the pick was within 10 % of the fastest algorithm in 96.7 % on
+// a Zen 4 with these weights and 28 samples a result, and in 95.6 % with AVX2 alone; with one mean for
+// all of an algorithm's samples, of 20, in 94.4 and 90.2 %. Other weights, and widths from 1 to 1.5,
+// change that by half a percent.
+constexpr int kTraits = 5;
+constexpr double kPositions = 1.0 / 3;
+constexpr double kUnlike = 0.02;  // what a sample of another kind weighs, for want of a better one
+
+struct Traits {
+  double of[kTraits];
+
+  explicit Traits(const Problem& p) {
+    double strides = 1;
+    for (int a = 0; a < p.axes; ++a) strides *= double(p.axis[a].stride);
+    const double counts[kTraits] = {double(p.in_channels_per_group()),
+                                    double(p.out_channels_per_group()), strides, double(p.taps()),
+                                    double(p.batch) * double(p.output_positions())};
+    for (int i = 0; i < kTraits; ++i) of[i] = std::log2(std::max(counts[i], 1.0));
+    of[kTraits - 1] *= kPositions;
+  }
+
+  double likeness(const Traits& other) const {
+    double distance = 0;
+    for (int i = 0; i < kTraits; ++i) distance += (of[i] - other.of[i]) * (of[i] - other.of[i]);
+    return std::exp(-distance / 2) + kUnlike;
   }
 };
 
-Factors& factors() {
-  static Factors all;
+struct Sample {
+  const Algorithm* algorithm;
+  Result result;
+  Traits traits;
+  double log_factor;
+};
+
+struct Samples {
+  std::mutex mutex;
+  std::vector<Sample> list;
+  std::atomic<unsigned> version{0};
+};
+
+Samples& samples() {
+  static Samples all;
   return all;
 }
 
-// Null for an algorithm that is not of the CPU.
-std::atomic<double>* factor_of(const Algorithm& algorithm, Result result) {
-  const std::vector<const Algorithm*>& list = algorithms(Device::cpu);
-  const auto place = std::find(list.begin(), list.end(), &algorithm);
-  if (place == list.end()) return nullptr;
-  return &factors().of[size_t(place - list.begin()) * kResults + size_t(result)];
-}
+// Of logarithms, weighted.
+struct Mean {
+  double sum = 0, weight = 0;
+  void add(double value, double by) {
+    sum += value * by;
+    weight += by;
+  }
+};
 
 // Memory for a tensor, or for scratch, aligned as Context asks.
 struct Memory {
@@ -75,19 +108,30 @@ double measured_seconds(const Algorithm& algorithm, const Problem& p, int repeti
   return fastest_s;
 }
 
-double pace(const Algorithm& algorithm, Result result) {
-  const std::atomic<double>* const factor = factor_of(algorithm, result);
-  return factor ? factor->load() : 1;
+void set_pace(const std::vector<PaceSample>& measured) {
+  std::vector<Sample> list;
+  for (const PaceSample& one : measured)
+    list.push_back({one.algorithm, one.problem.result, Traits(one.problem), std::log(one.factor)});
+  const std::lock_guard lock(samples().mutex);
+  samples().list.swap(list);
+  ++samples().version;
 }
 
-bool set_pace(const Algorithm& algorithm, Result result, double value) {
-  std::atomic<double>* const factor = factor_of(algorithm, result);
-  if (!factor || !(value > 0) || !std::isfinite(value)) return false;
-  *factor = value;
-  ++factors().version;
-  return true;
+double pace(const Algorithm& algorithm, const Problem& problem) {
+  if (problem.device != Device::cpu) return 1;
+  const Traits traits(problem);
+  Mean own, all;
+  const std::lock_guard lock(samples().mutex);
+  for (const Sample& sample : samples().list) {
+    if (sample.result != problem.result) continue;
+    const double weight = sample.traits.likeness(traits);
+    all.add(sample.log_factor, weight);
+    if (sample.algorithm == &algorithm) own.add(sample.log_factor, weight);
+  }
+  const Mean& mean = own.weight > 0 ? own : all;
+  return mean.weight > 0 ? std::exp(mean.sum / mean.weight) : 1;
 }
 
-unsigned pace_version() { return factors().version; }
+unsigned pace_version() { return samples().version; }
 
 }  // namespace torchconv

@@ -1,10 +1,13 @@
 // How fast this machine runs each algorithm, beside what its cost says.
 //
 // Costs are stated for the machines they were fitted on. Another one multiplies faster or gathers
-// slower: the seconds of a few small problems, measured once, over their stated costs, are a factor
-// by which the planner multiplies every cost of that algorithm and result. torchconv/pace.py
-// measures them and keeps them.
+// slower: a few small problems are measured once, and their seconds over their stated costs are samples
+// of a factor by which the planner multiplies every cost. Of the samples of its algorithm and result, a
+// problem's factor is the geometric mean, weighted by how alike the problems are.
+// torchconv/pace.py measures them and keeps them.
 #pragma once
+
+#include <vector>
 
 #include "core/algorithm.h"
 
@@ -14,12 +17,17 @@ namespace torchconv {
 // algorithm of the CPU that does not refuse the problem.
 double measured_seconds(const Algorithm& algorithm, const Problem& problem, int repetitions);
 
-// The algorithm's factor: 1 until it is set, and on a GPU.
-double pace(const Algorithm& algorithm, Result result);
+struct PaceSample {
+  const Algorithm* algorithm;  // of the CPU
+  Problem problem;
+  double factor;  // positive
+};
 
-// In this process, from now on. False where the algorithm is not of the CPU, or the factor not
-// positive.
-bool set_pace(const Algorithm& algorithm, Result result, double factor);
+// In this process, from now on; before, there are none.
+void set_pace(const std::vector<PaceSample>& samples);
+
+// An algorithm that has no samples takes those of all; without any, and on a GPU, it is 1.
+double pace(const Algorithm& algorithm, const Problem& problem);
 
 // Changes with each set_pace: choices made before are not those made after.
 unsigned pace_version();

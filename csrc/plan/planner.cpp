@@ -45,7 +45,7 @@ Kept kept_by(const Algorithm& algorithm, const Problem& problem) {
 
 // On this machine.
 double cost_here(const Algorithm& algorithm, const Problem& problem) {
-  return algorithm.cost(problem) * pace(algorithm, problem.result);
+  return algorithm.cost(problem) * pace(algorithm, problem);
 }
 
 const Algorithm* find_best(const Problem& problem, const char* forced_name) {

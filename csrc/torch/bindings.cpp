@@ -1,5 +1,7 @@
 // The Python module torchconv._C: plans, checks and the build's facts. The operators need none of
 // it: they register themselves when the library is loaded.
+#include <cmath>
+
 #include <ATen/Parallel.h>
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
@@ -170,9 +172,18 @@ double measure(const std::string& line, const std::string& name, int repetitions
   return measured_seconds(algorithm, problem, repetitions);
 }
 
-void set_pace_of(const std::string& name, const std::string& result, double factor) {
-  if (!set_pace(named(name, "cpu"), parse_result(result), factor))
-    throw py::value_error("a pace must be positive, got " + std::to_string(factor));
+// By problem line and algorithm.
+void set_pace_of(const std::map<std::string, std::map<std::string, double>>& factors) {
+  std::vector<PaceSample> samples;
+  for (const auto& [line, by_name] : factors) {
+    const Problem problem = parse_problem(line);
+    for (const auto& [name, factor] : by_name) {
+      if (!(factor > 0) || !std::isfinite(factor))
+        throw py::value_error("a pace must be positive, got " + std::to_string(factor));
+      samples.push_back({&named(name, "cpu"), problem, factor});
+    }
+  }
+  set_pace(samples);
 }
 
 void bind_plan(py::module_& module) {
@@ -239,7 +250,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("plan", &plan, "line"_a, "threads"_a = 0, py::call_guard<py::gil_scoped_release>());
   module.def("measure", &measure, "line"_a, "algorithm"_a, "repetitions"_a,
              py::call_guard<py::gil_scoped_release>());
-  module.def("set_pace", &set_pace_of, "algorithm"_a, "result"_a, "factor"_a);
+  module.def("set_pace", &set_pace_of, "factors"_a);
   module.def("force_algorithm", &force, "name"_a);
   module.def("forced_algorithm", &forced_algorithm);
   module.add_object("conv", new_fast_conv());
