@@ -59,6 +59,8 @@ PROBES = (
     "channels=256>256 input=14x14 kernel=3x3 stride=2x2 padding=1x1",
     "channels=256>256 input=7x7 kernel=3x3 padding=1x1",
     "channels=256>256 groups=32 input=28x28 kernel=3x3 stride=2x2 padding=1x1",
+    "channels=512>512 groups=16 input=14x14 kernel=3x3 stride=2x2 padding=1x1",
+    "channels=1>64 input=80x160 kernel=5x5 stride=2x2",
     "channels=64>64 groups=64 input=112x112 kernel=3x3 padding=1x1",
     "channels=64>64 groups=64 input=112x112 kernel=3x3 stride=2x2 padding=1x1",
     "batch=4 channels=256>256 groups=256 input=14x14 kernel=3x3 padding=1x1",
