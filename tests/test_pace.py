@@ -55,6 +55,14 @@ def test_an_algorithm_without_samples_goes_by_the_others():
     assert costs() == {name: pytest.approx(cost / 2) for name, cost in before.items()}
 
 
+def test_a_dtype_goes_by_its_own_samples_or_else_by_those_of_float32():
+    wide, half = (LINE.replace("float32", dtype) for dtype in ("float64", "bfloat16"))
+    stated = {line: costs(line)["gemm"] for line in (LINE, wide, half)}
+    _C.set_pace({LINE: {"gemm": 2.0}, half: {"gemm": 0.5}})
+    found = [costs(line)["gemm"] / stated[line] for line in (LINE, wide, half)]
+    assert found == pytest.approx([2, 2, 0.5])
+
+
 ALIKE = {
     "channels": LINE.replace("64>64", "128>64"),
     "groups": LINE + " groups=2",
@@ -96,16 +104,14 @@ def test_unknown_names():
 
 
 def test_every_probe_runs_by_its_best_algorithm():
-    for result in pace.RESULTS:
-        for probe in pace.PROBES:
-            line = f"{result} float32 {probe}"
-            assert _C.measure(line, plan(line).algorithm or "", 1) > 0
+    for line in pace.lines():
+        assert _C.measure(line, plan(line).algorithm or "", 1) > 0
 
 
 def test_measured_once(file: Path, quick: None):
     first = pace.settle()
     assert first
-    assert len(first.factors) == len(pace.RESULTS) * len(pace.PROBES)
+    assert len(first.factors) == len(pace.lines())
     assert all("gemm" in row or "fft" in row or "lanes" in row for row in first.factors.values())
     written = file.read_text()
     assert pace.settle() == first
@@ -137,7 +143,7 @@ def test_a_file_that_is_none_is_replaced(file: Path, quick: None, content: str):
     file.parent.mkdir()
     file.write_text(content)
     assert pace.settle()
-    assert len(json.loads(file.read_text())["factors"]) == len(pace.RESULTS) * len(pace.PROBES)
+    assert len(json.loads(file.read_text())["factors"]) == len(pace.lines())
 
 
 def test_of_two_that_measure_at_once_both_use_the_first(file: Path, quick: None):

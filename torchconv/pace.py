@@ -5,9 +5,10 @@ problems tell how far another one is from them: the seconds measured over the co
 factors, and the planner multiplies a cost by a mean of those of problems like it
 (csrc/plan/pace.h).
 
-The first import on a machine measures for a third of a second, on one thread, and writes the file;
-later ones read it. A choice decides the last bits of a result, so it must not change from run to
-run: where the file cannot be written, nothing is measured and the stated costs count.
+The first import on a machine measures for a third of a second (half of one where the machine
+multiplies bfloat16 itself), on one thread, and writes the file; later ones read it. A choice decides
+the last bits of a result, so it must not change from run to run: where the file cannot be written,
+nothing is measured and the stated costs count.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ PROBES = (
     "batch=4 channels=256>256 groups=256 input=14x14 kernel=3x3 padding=1x1",
 )
 RESULTS = ("output", "input", "weight")
+MULTIPLY_BFLOAT16 = ("avx512_bf16", "avx512_amx")  # targets
 
 Factors = Mapping[str, Mapping[str, float]]  # by problem line and algorithm
 
@@ -148,11 +150,16 @@ def save(measured: Callable[[], Pace], path: Path) -> Pace | None:
     return load(path)
 
 
+def lines() -> list[str]:
+    """The problems that are measured. Dtypes that the machine converts to float32 go by that."""
+    dtypes = ("float32", "bfloat16") if _C.target() in MULTIPLY_BFLOAT16 else ("float32",)
+    return [f"{r} {dtype} {probe}" for r in RESULTS for dtype in dtypes for probe in PROBES]
+
+
 def measure() -> Pace:
     """Measures this machine now. What was in use counts no more."""
     _C.set_pace({})
-    lines = (f"{result} float32 {probe}" for result in RESULTS for probe in PROBES)
-    measured = {line: dict(_factors(line)) for line in lines}
+    measured = {line: dict(_factors(line)) for line in lines()}
     mean = _mean([factor for row in measured.values() for factor in row.values()])
     factors = {
         line: {name: min(max(factor, mean / MOST), mean * MOST) for name, factor in row.items()}

@@ -46,6 +46,7 @@ struct Traits {
 struct Sample {
   const Algorithm* algorithm;
   Result result;
+  DType dtype;
   Traits traits;
   double log_factor;
 };
@@ -111,7 +112,8 @@ double measured_seconds(const Algorithm& algorithm, const Problem& p, int repeti
 void set_pace(const std::vector<PaceSample>& measured) {
   std::vector<Sample> list;
   for (const PaceSample& one : measured)
-    list.push_back({one.algorithm, one.problem.result, Traits(one.problem), std::log(one.factor)});
+    list.push_back({one.algorithm, one.problem.result, one.problem.dtype, Traits(one.problem),
+                    std::log(one.factor)});
   const std::lock_guard lock(samples().mutex);
   samples().list.swap(list);
   ++samples().version;
@@ -122,8 +124,12 @@ double pace(const Algorithm& algorithm, const Problem& problem) {
   const Traits traits(problem);
   Mean own, all;
   const std::lock_guard lock(samples().mutex);
-  for (const Sample& sample : samples().list) {
-    if (sample.result != problem.result) continue;
+  const std::vector<Sample>& list = samples().list;
+  const bool has_own = std::any_of(list.begin(), list.end(),
+                                   [&](const Sample& s) { return s.dtype == problem.dtype; });
+  const DType dtype = has_own ? problem.dtype : DType::float32;
+  for (const Sample& sample : list) {
+    if (sample.result != problem.result || sample.dtype != dtype) continue;
     const double weight = sample.traits.likeness(traits);
     all.add(sample.log_factor, weight);
     if (sample.algorithm == &algorithm) own.add(sample.log_factor, weight);

@@ -2,8 +2,9 @@
 //
 // Costs are stated for the machines they were fitted on. Another one multiplies faster or gathers
 // slower: a few small problems are measured once, and their seconds over their stated costs are samples
-// of a factor by which the planner multiplies every cost. Of the samples of its algorithm and result, a
-// problem's factor is the geometric mean, weighted by how alike the problems are.
+// of a factor by which the planner multiplies every cost. A problem's is the geometric mean of the
+// samples of its algorithm, result and dtype (or float32, where the dtype has none), weighted by how
+// alike the problems are.
 // torchconv/pace.py measures them and keeps them.
 #pragma once
 
