@@ -29,6 +29,8 @@ PROBLEMS = {
     "stride_2_dilation_2": "channels=3>4 input=11x12 kernel=3x3 stride=2x2 dilation=2x2",
     "stride_4_dilation_6": "channels=2>3 input=40 kernel=5 stride=4 dilation=6 padding=7",
     "stride_3_dilation_2": "channels=2>3 input=20x9 kernel=3x4 stride=3x3 dilation=2x2 padding=4x1",
+    "gaps_on_outer_axis": "channels=3>4 input=4x5x6 kernel=2x1x3 stride=2x1x1 dilation=4x1x1 "
+    "padding=3x0x1",
     # Products added up by input: images and channels that share a task, bands of an image, rows of
     # a product cut inside a channel, slots that no tap reaches
     "slots_many_images": "batch=70 channels=9>12 input=5x6 kernel=3x3 stride=2x2 padding=1x1",

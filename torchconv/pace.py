@@ -6,9 +6,9 @@ factors, and the planner multiplies a cost by a mean of those of problems like i
 (csrc/plan/pace.h).
 
 The first import on a machine measures for a third of a second (half of one where the machine
-multiplies bfloat16 itself), on one thread, and writes the file; later ones read it. A choice decides
-the last bits of a result, so it must not change from run to run: where the file cannot be written,
-nothing is measured and the stated costs count.
+multiplies bfloat16 itself), on one thread, and writes the file; later ones read it. A choice
+decides the last bits of a result, so it must not change from run to run: where the file cannot be
+written, nothing is measured and the stated costs count.
 """
 
 from __future__ import annotations
