@@ -50,6 +50,9 @@ PROBLEMS = {
     "far_padding": "channels=3>4 input=5x5 kernel=3x3 padding=6x5",
     "output_all_padding": "channels=2>2 input=3x3 kernel=2x2 padding=9x9 output=4x4",
     "output_padding": "channels=3>4 input=10x11 kernel=3x3 stride=3x3 padding=1x1 output=3x4",
+    "blind_taps": "batch=2 channels=3>4 input=1x2 kernel=3x5 padding=1x4 bias=1",
+    "blind_taps_causal": "channels=3>4 input=3 kernel=7 padding=6 output=3 flip=1",
+    "blind_taps_dilated": "channels=4>6 groups=2 input=5x7 kernel=3x3 dilation=6x8 padding=6x8",
     # Groups
     "grouped": "batch=2 channels=6>9 groups=3 input=7x6 kernel=3x3 padding=1x1 bias=1",
     "depthwise": "batch=2 channels=5>5 groups=5 input=8x9 kernel=3x3 padding=1x1 bias=1",

@@ -50,6 +50,19 @@ def test_the_plan_is_of_the_problem_that_runs(result: str, transposed: bool) -> 
     assert problem[outside] == ([17, 17] if transposed else [3, 3])
 
 
+@pytest.mark.parametrize("result", ["output", "input"])
+def test_taps_that_see_nothing_but_padding_cost_nothing(result: str) -> None:
+    line = f"{result} float32 channels=32>32 input=1x7 "
+    rows = {
+        kernel: [
+            (c.name, c.refusal, c.cost_s, c.scratch_bytes)
+            for c in plan(line + kernel, 1).candidates
+        ]
+        for kernel in ("kernel=3x3 padding=1x1", "kernel=1x3 padding=0x1")
+    }
+    assert len({*map(str, rows.values())}) == 1
+
+
 def test_explain_reads_no_data_and_runs_nothing() -> None:
     size = 10**5
     input = torch.empty(1, 512, size, size, device="meta")

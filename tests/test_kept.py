@@ -384,6 +384,20 @@ def test_strides_are_kept_apart():
     assert count() == 2
 
 
+def test_what_is_left_of_dropped_taps_is_kept_apart():
+    image, weight = IMAGE[:, :, :2], torch.randn(C, C, 5, 3)  # three of the five taps see it
+    for _ in range(3):
+        for rows in ((2, 2), (3, 1), (1, 3)):
+            padding = (rows, (1, 1))
+            made = torchconv.conv2d(image, weight, padding=padding)
+            assert torch.equal(made, torchconv.conv2d(image, weight.clone(), padding=padding))
+            torch.testing.assert_close(
+                made, F.conv2d(F.pad(image, (1, 1, *rows)), weight), atol=1e-4, rtol=1e-4
+            )
+    assert count() == 3
+    assert torchconv.explain(image, weight, padding=((3, 1), (1, 1))).weight_is_kept
+
+
 def test_training_is_the_same_with_and_without():
     def train(limit: int) -> list[Tensor]:
         torchconv.set_kept_weights(limit)

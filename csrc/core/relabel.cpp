@@ -228,6 +228,29 @@ void drop_blind_outputs(Problem* problem, Operands* operands) {
       static_cast<char*>(operands->output.data) + offset * element_bytes(problem->dtype);
 }
 
+void drop_blind_taps(Problem* problem, View* weight) {
+  if (problem->result == Result::weight || problem->padding_mode != PaddingMode::zeros) return;
+  int64_t offset = 0;
+  for (int a = 0; a < problem->axes; ++a) {
+    Axis& x = problem->axis[a];
+    // Whether an output sees an input through tap t.
+    const auto sees = [&x](int64_t t) {
+      const int64_t shift = x.padding - t * x.dilation;
+      const int64_t first = shift > 0 ? ceil_div(shift, x.stride) : 0;
+      return first < x.output_size && first * x.stride - shift < x.input_size;
+    };
+    int64_t first = 0, end = x.kernel_size;
+    while (first < end && !sees(first) && (first + 1) * x.dilation <= x.padding) ++first;
+    while (end > first + 1 && !sees(end - 1)) --end;
+    if (end - first == x.kernel_size || first == end) continue;
+    x.kernel_size = end - first;
+    x.padding -= first * x.dilation;
+    offset += first * weight->axis[a];
+  }
+  if (weight->data)
+    weight->data = static_cast<char*>(weight->data) + offset * element_bytes(problem->dtype);
+}
+
 void simplify(Problem* problem, Operands* operands) {
   View &input = operands->input, &weight = operands->weight, &output = operands->output;
   const auto still = [](const Axis& x) {

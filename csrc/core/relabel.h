@@ -60,6 +60,11 @@ void taps_to_channels(Problem* problem, Operands* operands);
 // Outputs that see nothing but zeros are dropped. Gradients only.
 void drop_blind_outputs(Problem* problem, Operands* operands);
 
+// The first and last taps that see nothing but zeros are dropped: of 3x3 taps on a map of 1x1 one is
+// left. What is left is a problem with some padding, as a call might have had it. The weight may have
+// no data. Not by weight, where such taps have a gradient, of zero.
+void drop_blind_taps(Problem* problem, View* weight);
+
 // Calls run(problem, operands) for each forward problem that makes up the result, in order.
 template <typename Run>
 void for_each_forward(const Problem& problem, const Operands& operands, const Run& run) {

@@ -8,6 +8,7 @@
 #include <torch/version.h>
 
 #include "core/check.h"
+#include "core/relabel.h"
 #include "core/text.h"
 #include "micro/target.h"
 #include "plan/pace.h"
@@ -78,9 +79,12 @@ PlanRecord plan(const std::string& line, int threads) {
   if (on_gpu && problem.dtype == DType::float32) problem.tf32 = problem.tf32 || allows_tf32();
   if (on_gpu && !problem.capability) problem.capability = uint8_t(gpu.capability);
   if (threads <= 0) threads = on_gpu ? gpu.multiprocessors : at::get_num_threads();
-  const Plan plan = explain(problem, threads);
+  Problem without_blind_taps = problem;
+  View none;
+  if (!on_gpu) drop_blind_taps(&without_blind_taps, &none);
+  const Plan plan = explain(without_blind_taps, threads);
   PlanRecord record;
-  record.problem = to_text(plan.problem);
+  record.problem = to_text(problem);
   if (plan.algorithm) record.algorithm = plan.algorithm->name;
   record.reason = plan.reason;
   record.threads = plan.threads;
@@ -94,7 +98,10 @@ PlanRecord plan(const std::string& line, int threads) {
 bool is_kept_in(const std::string& line, const at::Tensor& weight) {
   Problem problem = parse_problem(line);
   problem.precise = wants_precise();
-  return is_kept(choose(problem, at::get_num_threads()), problem, weight);
+  View view =
+      weight_view(problem, const_cast<void*>(weight.const_data_ptr()), weight.strides().data());
+  drop_blind_taps(&problem, &view);
+  return is_kept(choose(problem, at::get_num_threads()), problem, view, weight);
 }
 
 py::dict parse(const std::string& line) {

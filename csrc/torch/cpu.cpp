@@ -15,6 +15,7 @@
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/alignment.h>
 
+#include "core/relabel.h"
 #include "plan/planner.h"
 #include "torch/kept.h"
 #include "torch/precision.h"
@@ -58,7 +59,8 @@ void parallel(int64_t tasks, int threads, const void* closure,
 
 constexpr int64_t kSmallScratch = 8 << 10;
 
-void run(const Problem& problem, Operands operands, const Tensor& second) {
+void run(Problem problem, Operands operands, const Tensor& second) {
+  drop_blind_taps(&problem, &operands.weight);
   Context context;
   context.threads = at::in_parallel_region() ? 1 : at::get_num_threads();
   context.parallel = &parallel;

@@ -24,11 +24,11 @@ constexpr int64_t kParallelBytes = 1 << 20;  // where one thread is slower than 
 constexpr size_t kMostRecords = 1024;        // of weights met, kept or not: some 300 bytes each
 constexpr int64_t kMostPatience = 64;
 
-// Where a weight lies, how, and what is made of it.
-constexpr int kNumbers = 9 + 2 * (2 + kMaxAxes);
+// Where a weight lies, how, and what is made of which of its taps.
+constexpr int kNumbers = 10 + 2 * (2 + kMaxAxes) + kMaxAxes;
 using Key = std::array<int64_t, kNumbers>;
 
-Key key_of(const Choice& choice, const Problem& p, const at::Tensor& weight) {
+Key key_of(const Choice& choice, const Problem& p, const View& view, const at::Tensor& weight) {
   Key key{int64_t(reinterpret_cast<uintptr_t>(weight.storage().unsafeGetStorageImpl())),
           int64_t(reinterpret_cast<uintptr_t>(weight.const_data_ptr())),
           int64_t(reinterpret_cast<uintptr_t>(choice.algorithm)),
@@ -37,10 +37,12 @@ Key key_of(const Choice& choice, const Problem& p, const at::Tensor& weight) {
           int64_t(p.dtype),
           int64_t(p.flip),
           p.groups,
+          static_cast<const char*>(view.data) - static_cast<const char*>(weight.const_data_ptr()),
           weight.dim()};
-  auto next = key.begin() + 9;
+  auto next = key.begin() + 10;
   next = std::copy(weight.sizes().begin(), weight.sizes().end(), next);
-  std::copy(weight.strides().begin(), weight.strides().end(), next);
+  next = std::copy(weight.strides().begin(), weight.strides().end(), next);
+  for (int a = 0; a < p.axes; ++a) *next++ = p.axis[a].kernel_size;
   return key;
 }
 
@@ -208,7 +210,7 @@ void KeptWeight::look_up(const Choice& choice, const Problem& problem, const at:
                          Operands* operands, Context* context) {
   Store& store = Store::instance();
   if (store.limit == 0 || !can_keep(choice, problem, weight)) return;
-  const Key key = key_of(choice, problem, weight);
+  const Key key = key_of(choice, problem, operands->weight, weight);
   const void* const data = weight.const_data_ptr();
   Store::Garbage garbage;  // freed after the lock, which is declared below it
   Prepared found;
@@ -236,7 +238,7 @@ void KeptWeight::look_up(const Choice& choice, const Problem& problem, const at:
     if (record.prepared) store.drop(&record, &garbage);
   }
   if (++record.uses < record.patience || record.preparing || record.prepared) return;
-  const int64_t bytes = kept_bytes(choice.kept, problem);
+  const int64_t bytes = choice.kept.bytes + int64_t(weight.nbytes());
   if (!store.make_room(bytes, last_use, &garbage)) return;
   store.bytes += bytes;
   record.preparing = true;
@@ -255,7 +257,7 @@ void KeptWeight::look_up(const Choice& choice, const Problem& problem, const at:
   char* const copy = static_cast<char*>(prepared_->copy.get());
   std::memcpy(copy, data, weight.nbytes());
   context->kept = prepared_->memory.get();
-  View& view = operands->weight;  // which begins elsewhere where taps are flipped
+  View& view = operands->weight;  // which begins elsewhere where taps are flipped or dropped
   view.data = copy + (static_cast<const char*>(view.data) - static_cast<const char*>(data));
 }
 
@@ -280,13 +282,14 @@ KeptWeight::~KeptWeight() {
   if (pending_) give_up(prepared_->key, prepared_->bytes);
 }
 
-bool is_kept(const Choice& choice, const Problem& problem, const at::Tensor& weight) {
+bool is_kept(const Choice& choice, const Problem& problem, const View& view,
+             const at::Tensor& weight) {
   if (!can_keep(choice, problem, weight)) return false;
   Store& store = Store::instance();
   Prepared found;
   {
     const std::lock_guard lock(store.mutex);
-    const auto record = store.records.find(key_of(choice, problem, weight));
+    const auto record = store.records.find(key_of(choice, problem, view, weight));
     if (record != store.records.end()) found = record->second.prepared;
   }
   return found && found->is_of(weight.const_data_ptr(), Context());

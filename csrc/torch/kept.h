@@ -47,8 +47,9 @@ class KeptWeight {
   bool pending_ = false;
 };
 
-// Whether the next such call would find its weight filled.
-bool is_kept(const Choice& choice, const Problem& problem, const at::Tensor& weight);
+// Whether the next such call, on this view of the weight, would find it filled.
+bool is_kept(const Choice& choice, const Problem& problem, const View& view,
+             const at::Tensor& weight);
 
 // Bytes that one weight takes: prepared, and its copy.
 int64_t kept_bytes(const Kept& kept, const Problem& problem);
