@@ -61,6 +61,8 @@ def test_taps_that_see_nothing_but_padding_cost_nothing(result: str) -> None:
         for kernel in ("kernel=3x3 padding=1x1", "kernel=1x3 padding=0x1")
     }
     assert len({*map(str, rows.values())}) == 1
+    with pytest.raises(ValueError, match="fft refuses: kernel size 1 "):
+        _C.measure(f"{result} float32 channels=8>8 input=1 kernel=9 padding=4", "fft", 1)
 
 
 def test_explain_reads_no_data_and_runs_nothing() -> None:

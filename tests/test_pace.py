@@ -55,12 +55,21 @@ def test_an_algorithm_without_samples_goes_by_the_others():
     assert costs() == {name: pytest.approx(cost / 2) for name, cost in before.items()}
 
 
-def test_a_dtype_goes_by_its_own_samples_or_else_by_those_of_float32():
-    wide, half = (LINE.replace("float32", dtype) for dtype in ("float64", "bfloat16"))
-    stated = {line: costs(line)["gemm"] for line in (LINE, wide, half)}
-    _C.set_pace({LINE: {"gemm": 2.0}, half: {"gemm": 0.5}})
-    found = [costs(line)["gemm"] / stated[line] for line in (LINE, wide, half)]
-    assert found == pytest.approx([2, 2, 0.5])
+def test_a_dtype_goes_by_its_own_samples_or_else_by_those_of_another():
+    lines = [
+        LINE.replace("float32", dtype)
+        for dtype in ("float32", "float64", "complex128", "bfloat16", "float16", "complex64")
+    ]
+    stated = [costs(line)["gemm"] for line in lines]
+    single, double, _, half, *_ = lines
+    for samples, expected in (
+        ({single: {"gemm": 2.0}}, [2, 2, 2, 2, 2, 2]),
+        ({single: {"gemm": 2.0}, double: {"gemm": 0.5}}, [2, 0.5, 0.5, 2, 2, 2]),
+        ({single: {"gemm": 2.0}, half: {"gemm": 0.5}}, [2, 2, 2, 0.5, 2, 2]),
+    ):
+        _C.set_pace(samples)
+        found = [costs(line)["gemm"] / cost for line, cost in zip(lines, stated, strict=True)]
+        assert found == pytest.approx(expected)
 
 
 ALIKE = {

@@ -5,10 +5,9 @@ problems tell how far another one is from them: the seconds measured over the co
 factors, and the planner multiplies a cost by a mean of those of problems like it
 (csrc/plan/pace.h).
 
-The first import on a machine measures for a third of a second (half of one where the machine
-multiplies bfloat16 itself), on one thread, and writes the file; later ones read it. A choice
-decides the last bits of a result, so it must not change from run to run: where the file cannot be
-written, nothing is measured and the stated costs count.
+The first import on a machine measures for about a second, on one thread, and writes the file; later
+ones read it. A choice decides the last bits of a result, so it must not change from run to run:
+where the file cannot be written, nothing is measured and the stated costs count.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from pathlib import Path
 from torchconv import _C, _tables
 
 FILE = "TORCHCONV_PACE_FILE"  # the environment's word for it; empty: the stated costs count
-REPETITIONS = 4
+REPETITIONS = 3
 FAR = 3.0  # times the lowest cost, beyond which an algorithm's pace on a problem is nobody's matter
 MOST = 4.0  # a factor farther than this from the mean of all would be a fault of the measuring
 
@@ -151,8 +150,10 @@ def save(measured: Callable[[], Pace], path: Path) -> Pace | None:
 
 
 def lines() -> list[str]:
-    """The problems that are measured. Dtypes that the machine converts to float32 go by that."""
-    dtypes = ("float32", "bfloat16") if _C.target() in MULTIPLY_BFLOAT16 else ("float32",)
+    """The problems that are measured: of each dtype that the machine multiplies."""
+    dtypes = ["float32", "float64"]
+    if _C.target() in MULTIPLY_BFLOAT16:
+        dtypes.append("bfloat16")
     return [f"{r} {dtype} {probe}" for r in RESULTS for dtype in dtypes for probe in PROBES]
 
 

@@ -125,9 +125,11 @@ double pace(const Algorithm& algorithm, const Problem& problem) {
   Mean own, all;
   const std::lock_guard lock(samples().mutex);
   const std::vector<Sample>& list = samples().list;
-  const bool has_own = std::any_of(list.begin(), list.end(),
-                                   [&](const Sample& s) { return s.dtype == problem.dtype; });
-  const DType dtype = has_own ? problem.dtype : DType::float32;
+  const auto has = [&list](DType dtype) {
+    return std::any_of(list.begin(), list.end(), [&](const Sample& s) { return s.dtype == dtype; });
+  };
+  DType dtype = problem.dtype == DType::complex128 ? DType::float64 : problem.dtype;
+  if (!has(dtype)) dtype = DType::float32;
   for (const Sample& sample : list) {
     if (sample.result != problem.result || sample.dtype != dtype) continue;
     const double weight = sample.traits.likeness(traits);

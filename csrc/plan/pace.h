@@ -3,8 +3,8 @@
 // Costs are stated for the machines they were fitted on. Another one multiplies faster or gathers
 // slower: a few small problems are measured once, and their seconds over their stated costs are samples
 // of a factor by which the planner multiplies every cost. A problem's is the geometric mean of the
-// samples of its algorithm, result and dtype (or float32, where the dtype has none), weighted by how
-// alike the problems are.
+// samples of its algorithm, result and dtype (complex128 has float64's, and a dtype without any
+// float32's), weighted by how alike the problems are.
 // torchconv/pace.py measures them and keeps them.
 #pragma once
 

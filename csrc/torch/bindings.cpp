@@ -71,6 +71,13 @@ Problem parse_problem(const std::string& line) {
   return problem;
 }
 
+// The problem that a call of this one has an algorithm run.
+Problem run_by(Problem problem) {
+  View weight;
+  if (problem.device == Device::cpu) drop_blind_taps(&problem, &weight);
+  return problem;
+}
+
 PlanRecord plan(const std::string& line, int threads) {
   Problem problem = parse_problem(line);
   problem.precise = wants_precise();
@@ -79,10 +86,7 @@ PlanRecord plan(const std::string& line, int threads) {
   if (on_gpu && problem.dtype == DType::float32) problem.tf32 = problem.tf32 || allows_tf32();
   if (on_gpu && !problem.capability) problem.capability = uint8_t(gpu.capability);
   if (threads <= 0) threads = on_gpu ? gpu.multiprocessors : at::get_num_threads();
-  Problem without_blind_taps = problem;
-  View none;
-  if (!on_gpu) drop_blind_taps(&without_blind_taps, &none);
-  const Plan plan = explain(without_blind_taps, threads);
+  const Plan plan = explain(run_by(problem), threads);
   PlanRecord record;
   record.problem = to_text(problem);
   if (plan.algorithm) record.algorithm = plan.algorithm->name;
@@ -172,7 +176,7 @@ std::map<std::string, std::string> build_info() {
 }
 
 double measure(const std::string& line, const std::string& name, int repetitions) {
-  const Problem problem = parse_problem(line);
+  const Problem problem = run_by(parse_problem(line));
   const Algorithm& algorithm = named(name, "cpu");
   const std::string refusal = problem.device == Device::cpu ? algorithm.refuses(problem) : "a GPU";
   if (!refusal.empty()) throw py::value_error(name + " refuses: " + refusal);
