@@ -239,10 +239,16 @@ void drop_blind_taps(Problem* problem, View* weight) {
       const int64_t first = shift > 0 ? ceil_div(shift, x.stride) : 0;
       return first < x.output_size && first * x.stride - shift < x.input_size;
     };
-    int64_t first = 0, end = x.kernel_size;
-    while (first < end && !sees(first) && (first + 1) * x.dilation <= x.padding) ++first;
-    while (end > first + 1 && !sees(end - 1)) --end;
-    if (end - first == x.kernel_size || first == end) continue;
+    // Those that the last output has before the input, and the first one behind it; from there on a
+    // stride may leap over some more.
+    const int64_t before = x.padding - (x.output_size - 1) * x.stride;
+    const int64_t reach = x.padding + x.input_size - 1;
+    const int64_t most = std::max<int64_t>(x.padding / x.dilation, 0);  // none is left negative
+    int64_t first = before > 0 ? std::min(ceil_div(before, x.dilation), most) : 0;
+    int64_t end = reach < 0 ? 0 : std::min(x.kernel_size, reach / x.dilation + 1);
+    while (first < std::min(most, end) && !sees(first)) ++first;
+    while (end > first && !sees(end - 1)) --end;
+    if (end <= first || end - first == x.kernel_size) continue;
     x.kernel_size = end - first;
     x.padding -= first * x.dilation;
     offset += first * weight->axis[a];
