@@ -372,3 +372,15 @@ def test_highest_precision_and_deterministic_mode_leave_only_exact_algorithms():
         torch.use_deterministic_algorithms(False)
     with pytest.raises(ValueError, match="'medium'"):
         torchconv.set_precision("medium")
+
+
+@pytest.mark.parametrize("algorithm", ALL)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.complex64])
+def test_of_an_empty_axis_there_is_its_padding(algorithm, dtype):
+    of_type = str(dtype).removeprefix("torch.")
+    problem = f"output {of_type} batch=2 channels=3>4 input=5x0 kernel=3x2 padding=1x2 bias=1"
+    input, weight = torch.ones(2, 3, 5, 0, dtype=dtype), torch.ones(4, 3, 3, 2, dtype=dtype)
+    bias = torch.arange(4).to(dtype)
+    with forced(algorithm, problem):
+        output = torchconv.conv2d(input, weight, bias, padding=(1, 2))
+    assert torch.equal(output, bias.view(4, 1, 1).expand(2, 4, 5, 3))

@@ -209,7 +209,8 @@ bool slides_in_place(const Problem& p) {
 }
 
 bool lies_in_place(const Problem& p, const Operands& operands) {
-  if (p.taps() == 0) return false;  // what phases leave unwritten, though no line is strided
+  // Without taps (what phases leave unwritten) or inputs there is nothing to slide over.
+  if (p.taps() == 0 || p.input_positions() == 0) return false;
   const View& x = operands.input;
   bool forwards = x.batch >= 0 && x.group >= 0 && x.in_channel >= 0;
   for (int a = 0; a < p.axes; ++a) forwards &= x.axis[a] >= 0;
