@@ -319,8 +319,8 @@ def test_scratch_is_bounded_whatever_the_problem(dtype, result):
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ("kernel=6", "kernel size 6 (winograd needs 1 to 5)"),
-        ("kernel=11 stride=2", "kernel size 11 at stride 2 (winograd needs 1 to 10)"),
+        ("kernel=17", "kernel size 17 (winograd needs 1 to 16)"),
+        ("kernel=33 stride=2", "kernel size 33 at stride 2 (winograd needs 1 to 32)"),
         ("kernel=10 stride=2", ""),
         ("kernel=3 stride=2 dilation=2", "dilation 2 at stride 2 (winograd needs 1)"),
         ("kernel=3 stride=2", ""),

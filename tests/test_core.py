@@ -264,14 +264,16 @@ FAULTS = {
     "tile_taps_unturned": ("algo/winograd/weight.cpp", "to[a] = -to[a];", ""),
     "tile_outputs_kept": (
         "algo/winograd/weight.cpp",
-        "std::fill(to + inside",
-        "std::fill(to + count",
+        "std::fill(here + length",
+        "std::fill(here + count",
     ),
     "phase_misplaced": (
         "algo/winograd/tiles.cpp",
-        "along.stride + piece.phase[last]",
-        "along.stride",
+        "stride + piece.tap[a]",
+        "stride + 0",
     ),
+    "taps_of_a_block_lost": ("algo/winograd/plan.h", "f / strides * taps", "0"),
+    "tiles_beside_lost": ("algo/winograd/plan.h", "+ k % count) * lanes", ") * lanes"),
     "phases_of_one_channel": (
         "algo/winograd/forward.cpp",
         "base + offset + c * stride.in_channel",

@@ -109,7 +109,7 @@ def test_unknown_names():
     with pytest.raises(ValueError, match="no algorithm is named 'fast'"):
         _C.set_pace({LINE: {"fast": 1.0}})
     with pytest.raises(ValueError, match="winograd refuses: "):
-        _C.measure("output float32 channels=1>1 input=8x8 kernel=6x6", "winograd", 1)
+        _C.measure("output float32 channels=1>1 input=18x8 kernel=17x1", "winograd", 1)
 
 
 def test_every_probe_runs_by_its_best_algorithm():

@@ -50,8 +50,8 @@ struct Context {
 
 struct Algorithm {
   const char* name;
-  // A noun phrase that says why this algorithm cannot do the problem ("kernel size 7 (winograd
-  // needs 1 to 5)"); empty where it can.
+  // A noun phrase that says why this algorithm cannot do the problem ("kernel size 17 (winograd
+  // needs 1 to 16)"); empty where it can.
   std::string (*refuses)(const Problem& problem);
   // Estimated seconds on one thread: the choice must not depend on the threads, or the bits would.
   // Only its order against the other algorithms' matters. On a GPU: seconds on one as fast as an

@@ -220,12 +220,12 @@ void turn_back_lines(const T* from, int64_t from_step, const T* start, Finish fi
   constexpr int lanes = kLanes<T>;
   Stored* const line = static_cast<Stored*>(to.data);
   const Vec<T> first = load(start);
-  const auto put_each = [&](int64_t k) {
-    for (; k < to.count; ++k)
-      for (int64_t r = 0; r < to.rows; ++r)
+  const auto put_each = [&](int64_t begin) {
+    for (int64_t r = 0; r < to.rows; ++r)  // rows a power of two apart share the sets of a cache
+      for (int64_t k = begin; k < to.count; ++k)
         put_one(line + r * to.row + k * to.step, from[k * from_step + r] + start[r], finish);
   };
-  if (to.step == 1) {
+  if (to.step == 1 || (to.step == 2 && to.row != 1 && !finish.add)) {
     for (int64_t k = 0; k < to.count; k += lanes) {
       const int64_t left = to.count - k;
       if (left <= lanes / 4) return put_each(k);
@@ -234,9 +234,16 @@ void turn_back_lines(const T* from, int64_t from_step, const T* start, Finish fi
       for (int j = 0; j < lanes; ++j)
         v[j] = j < left ? load(from + (k + j) * from_step) + first : Vec<T>{};
       zip_all<T, lanes>(v);
+      const int64_t count = left < lanes ? left : lanes;
 #pragma GCC unroll 16
-      for (int r = 0; r < lanes; ++r)
-        if (r < to.rows) put<T>(line + r * to.row + k, v[r], finish, left < lanes ? left : lanes);
+      for (int r = 0; r < lanes; ++r) {
+        if (r >= to.rows) continue;
+        Stored* const at = line + r * to.row + k * to.step;
+        if (to.step == 1)
+          put<T>(at, v[r], finish, count);
+        else
+          store_even<T>(at, activated<T>(v[r], finish.activation), count);
+      }
     }
   } else if (to.row == 1) {
     for (int64_t k = 0; k < to.count; ++k)

@@ -168,25 +168,24 @@ struct Forward {
   // Output channels [co, co + rows), at column c of the products.
   void store(int64_t g, int64_t co, int64_t rows, int64_t c, int64_t first, int64_t count,
              const Worker& worker) const {
-    const TileAxis& along = plan.axis[plan.last];
-    const int64_t step = output.stride.axis[plan.last];
+    const int64_t elements = plan.axis[plan.last].outputs, step = output.stride.axis[plan.last];
+    const int64_t size = p.axis[plan.last].output_size;
     for_each_tile_run(plan, first, count, [&](const Run& run) {
       for (int64_t t = 0; t < run.count; ++t)
         to_outputs.apply(worker.products + (run.column + t) * plan.strip + c,
-                         worker.sums + t * along.outputs * plan.lanes, worker.between);
-      const int64_t origin = along.origin(run.o[plan.last]);
-      const int64_t length =
-          std::min(run.count * along.outputs,
-                   ceil_div(p.axis[plan.last].output_size - origin, along.dilation));
+                         worker.sums + plan.place(run, t, elements), worker.between);
       for (int64_t l = 0; l < plan.output_lines; ++l) {
-        int64_t offset = run.n * output.stride.batch + g * output.stride.group +
-                         co * output.stride.out_channel + origin * step;
+        int64_t offset =
+            run.n * output.stride.batch + g * output.stride.group + co * output.stride.out_channel;
         if (!add_line_offset(plan, p, output, run, l, &offset)) continue;
-        const Lines lines{output.at(offset), rows, output.stride.out_channel, length,
-                          step * along.dilation};
-        kernels<float>().turn_back(output.store, worker.sums + l * plan.output_line * plan.lanes,
-                                   plan.lanes, worker.start + c,
-                                   Finish{operands.accumulate, p.activation}, lines);
+        for_each_stretch(plan, run, elements, [&](int64_t k, int64_t o, int64_t all) {
+          if (o >= size) return;
+          const Lines lines{output.at(offset + o * step), rows, output.stride.out_channel,
+                            std::min(all, size - o), step};
+          kernels<float>().turn_back(
+              output.store, worker.sums + (l * plan.output_line + k) * plan.lanes, plan.lanes,
+              worker.start + c, Finish{operands.accumulate, p.activation}, lines);
+        });
       }
     });
   }

@@ -29,7 +29,7 @@ Tile tile_for(const Axis& x, int tiled_axes) {
 View straightened(const Problem& p, View weight, bool* backwards) {
   int64_t offset = 0;
   for (int a = 0; a < p.axes; ++a) {
-    backwards[a] = weight.axis[a] < 0 && p.axis[a].kernel_size > 1 && p.axis[a].stride == 1;
+    backwards[a] = weight.axis[a] < 0 && p.axis[a].kernel_size > 1 && phases_of(p.axis[a]) == 1;
     if (!backwards[a]) continue;
     offset += (p.axis[a].kernel_size - 1) * weight.axis[a];
     weight.axis[a] = -weight.axis[a];
@@ -57,11 +57,11 @@ Tiling::Tiling(const Problem& p) {
     t.taps = of.taps;
     t.dilation = is_tiled(x) ? x.dilation : 1;
     t.stride = x.stride;
+    t.strides = strides_of(x);
     t.phases = phases_of(x);
     phases *= t.phases;
-    const int64_t apart = std::min(t.dilation, x.output_size);
-    t.tiles_apart = ceil_div(ceil_div(x.output_size, t.dilation), t.outputs);
-    tiles.size[a] = apart * t.tiles_apart;
+    t.interleaved = std::clamp<int64_t>(x.output_size, 1, t.dilation);
+    tiles.size[a] = t.interleaved * ceil_div(ceil_div(x.output_size, t.dilation), t.outputs);
     tiles.stride[a] = 0;
     tiles.per_image *= tiles.size[a];
     points *= t.points;
@@ -78,9 +78,13 @@ Tiling::Tiling(const Problem& p) {
 
 void Tiling::set_block(int64_t block) {
   tiles_per_block = block;
-  run = std::min({kTilesPerRun, block, axis[last].tiles_apart});
-  line = (run - 1) * axis[last].outputs + axis[last].points;
-  output_line = run * axis[last].outputs;
+  const TileAxis& along = axis[last];
+  beside = std::min(kTilesPerRun, along.interleaved);
+  const int64_t most = std::min(tiles.size[last] / along.interleaved, kTilesPerRun / beside);
+  const int64_t each = std::clamp<int64_t>(block / beside, 1, std::max<int64_t>(most, 1));
+  run = each * beside;
+  line = ((each - 1) * along.outputs + along.points) * beside;
+  output_line = each * along.outputs * beside;
 }
 
 Plan::Plan(const Problem& p, int threads) : Tiling(p) {

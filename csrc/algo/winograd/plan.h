@@ -13,22 +13,40 @@ constexpr int64_t kChunkBytes = 256 << 10;  // of weights that a task makes as i
 constexpr int64_t kTilesPerRun = 16;        // gathered at a time: their lines stay in L1
 constexpr double kTileSeconds = 1e-8;       // to come to a vector of tiles, beside its points
 
-// A problem under a stride is one of stride 1 over phases: phase r of an axis holds the inputs
-// stride * j + r, counted from the first output's, and the taps stride * u + r. Every choice of
-// phases is further input channels, and phases that are short of a tap have a zero there.
-inline int64_t phases_of(const Axis& x) { return std::min(x.stride, x.kernel_size); }
-inline int64_t taps_of(const Axis& x) { return ceil_div(x.kernel_size, x.stride); }
+constexpr int64_t kMostStride = 16;
+constexpr int64_t kMostTaps = 16;  // of an axis, at stride 1
+constexpr int64_t kTileTaps = 5;   // of a tile
 
-// One axis, cut into tiles. A dilated axis is `dilation` interleaved undilated ones: tile number t
-// is number t % tiles_apart of the outputs t / tiles_apart + dilation * j.
+// A problem under a stride is one of stride 1 over phases: phase r of an axis holds the inputs
+// stride * j + r, counted from the first output's, and the taps stride * u + r. A filter of more taps
+// than a tile has is one of few over phases as well: taps [0, 4) on the inputs as they are, taps
+// [4, 8) on the inputs from the fourth on, and so forth. Every choice of phases is further input
+// channels, and phases that are short of a tap have a zero there.
+inline int64_t strides_of(const Axis& x) { return std::min(x.stride, x.kernel_size); }
+// Of a phase: blocks of three cost 1.5 products an output, of four 2.
+inline int64_t taps_of(const Axis& x) {
+  const int64_t taps = ceil_div(x.kernel_size, x.stride);
+  if (taps <= kTileTaps) return taps;
+  return 3 * ceil_div(taps, 3) < 4 * ceil_div(taps, 4) ? 3 : 4;
+}
+inline int64_t phases_of(const Axis& x) {
+  return strides_of(x) *
+         ceil_div(ceil_div(x.kernel_size, x.stride), std::max<int64_t>(taps_of(x), 1));
+}
+
+// One axis, cut into tiles. A dilated axis is `dilation` interleaved undilated ones, which take turns:
+// tile number t is number t / interleaved of the outputs t % interleaved + dilation * j.
 struct TileAxis {
   Tile tile = Tile::plain;
   int64_t points = 1, outputs = 1, taps = 1;
-  int64_t tiles_apart = 1;  // of one of the interleaved problems
+  int64_t interleaved = 1;
   int64_t dilation = 1, stride = 1, phases = 1;
+  int64_t strides = 1;  // phases of one block of taps
 
   // The first output of a tile.
-  int64_t origin(int64_t t) const { return t / tiles_apart + t % tiles_apart * outputs * dilation; }
+  int64_t origin(int64_t t) const { return t % interleaved + t / interleaved * outputs * dilation; }
+  // The first tap of phase number f.
+  int64_t first_tap(int64_t f) const { return f % strides + f / strides * taps * stride; }
 };
 
 // The tiles of a problem, all its images', and how they are walked.
@@ -43,9 +61,18 @@ struct Tiling {
   int64_t lanes, rows;         // of the kernels
   int64_t tile_count, tiles_per_block;
   int64_t run, line, output_line;  // tiles of a run, vectors of its lines
+  int64_t beside;                  // of neighbouring problems that are interleaved
 
   explicit Tiling(const Problem& p);
   void set_block(int64_t tiles);
+  // How many of a run's are side by side: all problems that are interleaved, and then several tiles
+  // of each, or some of them.
+  int64_t beside_of(const Run& run) const { return std::min(run.count, axis[last].interleaved); }
+  // Where in its lines tile number k of a run begins, which has so many elements.
+  int64_t place(const Run& run, int64_t k, int64_t elements) const {
+    const int64_t count = beside_of(run);
+    return (k / count * elements * beside + k % count) * lanes;
+  }
 };
 
 struct Plan : Tiling {
@@ -78,9 +105,6 @@ struct Plan : Tiling {
   }
 };
 
-constexpr int64_t kMostStride = 16;
-constexpr int64_t kMostTaps = 5;  // of a phase of an axis
-
 // Whether an axis is transformed: from two taps on. Others have one.
 inline bool is_tiled(const Axis& x) { return taps_of(x) > 1; }
 
@@ -89,7 +113,7 @@ inline bool is_tiled(const Axis& x) { return taps_of(x) > 1; }
 inline int64_t plane_of(int64_t elements, int64_t lanes) { return elements + lanes; }
 
 // Taps that run backwards (a true convolution, an input gradient) are read and written forwards, in
-// whole lines, and turned round by a step of the transform; not under a stride, which leaves no lines.
+// whole lines, and turned round by a step of the transform; not where phases divide the lines.
 View straightened(const Problem& p, View weight, bool* backwards);
 
 struct Worker {

@@ -40,26 +40,41 @@ InputTiles::InputTiles(const Problem& problem, const View& view, const Tiling& c
 void InputTiles::pack_line(const Run& run, int64_t line, int64_t offset, const Piece& piece,
                            bool alone, float* to) const {
   const int last = tiling.last;
-  const int64_t count = (run.count - 1) * tiling.axis[last].outputs + tiling.axis[last].points;
-  const int64_t lanes = tiling.lanes;
-  const auto clear = [&](int64_t k, int64_t length) {
-    if (alone) return void(std::fill_n(to + k * lanes, length * lanes, 0.0f));
-    for (int64_t end = k + length; k < end; ++k) std::fill_n(to + k * lanes, piece.channels, 0.0f);
+  const auto first = [&](int a, int64_t o) {
+    return o * tiling.axis[a].stride + piece.tap[a] * tiling.axis[a].dilation - p.axis[a].padding;
   };
   offset += piece.ci * input.stride.in_channel;
+  bool inside = true;
   for (int a = last; a-- > 0;) {
-    const int64_t i = index(a, run.o[a], line % tiling.axis[a].points, piece.phase[a]);
-    if (i < 0) return clear(0, count);
+    const TileAxis& t = tiling.axis[a];
+    const int64_t i = index(a, first(a, t.origin(run.o[a]) + line % t.points * t.dilation));
+    inside &= i >= 0;
     offset += i * input.stride.axis[a];
-    line /= tiling.axis[a].points;
+    line /= t.points;
   }
-  const Axis& x = p.axis[last];
-  const TileAxis& along = tiling.axis[last];
-  const int64_t d = along.dilation * along.stride, step = input.stride.axis[last];
-  const int64_t first = along.origin(run.o[last]) * along.stride + piece.phase[last] - x.padding;
-  const int64_t most = std::min(x.input_size - 1, reach(last));
-  const int64_t end = first <= most ? std::min(count, (most - first) / d + 1) : 0;
-  const int64_t begin = first < 0 ? std::min(end, ceil_div(-first, d)) : 0;
+  for_each_stretch(tiling, run, tiling.axis[last].points, [&](int64_t k, int64_t o, int64_t count) {
+    float* const here = to + k * tiling.lanes;
+    if (inside)
+      pack_stretch(first(last, o), count, offset, piece, alone, here);
+    else
+      clear(count, piece, alone, here);
+  });
+}
+
+void InputTiles::clear(int64_t count, const Piece& piece, bool alone, float* to) const {
+  const int64_t lanes = tiling.lanes;
+  if (alone) return void(std::fill_n(to, count * lanes, 0.0f));
+  for (int64_t k = 0; k < count; ++k) std::fill_n(to + k * lanes, piece.channels, 0.0f);
+}
+
+// Of `count` elements of the last axis, one stride apart, the first at padded index v.
+void InputTiles::pack_stretch(int64_t v, int64_t count, int64_t offset, const Piece& piece,
+                              bool alone, float* to) const {
+  const int last = tiling.last;
+  const int64_t lanes = tiling.lanes, d = p.axis[last].stride, step = input.stride.axis[last];
+  const int64_t most = std::min(p.axis[last].input_size - 1, reach(last));
+  const int64_t end = v <= most ? std::min(count, (most - v) / d + 1) : 0;
+  const int64_t begin = v < 0 ? std::min(end, ceil_div(-v, d)) : 0;
   const auto turn = [&](int64_t i, int64_t k, int64_t length) {
     const Lines lines{input.at(offset + i * step), piece.channels, input.stride.in_channel, length,
                       length > 1 ? step * d : 1};
@@ -68,13 +83,13 @@ void InputTiles::pack_line(const Run& run, int64_t line, int64_t offset, const P
     else
       kernels<float>().interleave(input.store, lines, 1.0f, to + k * lanes, 1, lanes);
   };
-  if (begin < end) turn(first + begin * d, begin, end - begin);
+  if (begin < end) turn(v + begin * d, begin, end - begin);
   for (int64_t k = 0; k < count; ++k) {
     if (k == begin && begin < end) k = end;
     if (k >= count) break;
-    const int64_t i = index(last, run.o[last], k, piece.phase[last]);
+    const int64_t i = index(last, v + k * d);
     if (i < 0)
-      clear(k, 1);
+      clear(1, piece, alone, to + k * lanes);
     else
       turn(i, k, 1);
   }
@@ -86,10 +101,8 @@ int64_t InputTiles::reach(int a) const {
   return (x.output_size - 1) * x.stride - x.padding + (x.kernel_size - 1) * x.dilation;
 }
 
-// The input index of element k of a tile and those after it, of a phase; -1: a zero.
-int64_t InputTiles::index(int a, int64_t tile, int64_t k, int64_t phase) const {
-  const TileAxis& t = tiling.axis[a];
-  const int64_t v = (t.origin(tile) + k * t.dilation) * t.stride + phase - p.axis[a].padding;
+// The input index of padded index v; -1: a zero.
+int64_t InputTiles::index(int a, int64_t v) const {
   return v <= reach(a) ? fold(p.padding_mode, v, p.axis[a].input_size) : -1;
 }
 

@@ -162,18 +162,19 @@ struct ByWeight {
 
   // The line number `line` of the outputs of a run, `channels` of it, turned: zeros beyond the last.
   void pack_line(const Run& run, int64_t line, int64_t offset, int64_t channels, float* to) const {
-    const TileAxis& along = plan.axis[plan.last];
-    const int64_t count = run.count * along.outputs;
-    int64_t inside = 0;
-    if (add_line_offset(plan, p, output, run, line, &offset)) {
-      const int64_t origin = along.origin(run.o[plan.last]);
-      const int64_t step = output.stride.axis[plan.last];
-      inside = std::min(count, ceil_div(p.axis[plan.last].output_size - origin, along.dilation));
-      const Lines lines{output.at(offset + origin * step), channels, output.stride.out_channel,
-                        inside, inside > 1 ? step * along.dilation : 1};
-      kernels<float>().turn(output.store, lines, to, plan.lanes);
-    }
-    std::fill(to + inside * plan.lanes, to + count * plan.lanes, 0.0f);
+    const int64_t size = p.axis[plan.last].output_size, step = output.stride.axis[plan.last];
+    const bool inside = add_line_offset(plan, p, output, run, line, &offset);
+    for_each_stretch(
+        plan, run, plan.axis[plan.last].outputs, [&](int64_t k, int64_t o, int64_t count) {
+          float* const here = to + k * plan.lanes;
+          const int64_t length = inside ? std::clamp<int64_t>(size - o, 0, count) : 0;
+          if (length > 0) {
+            const Lines lines{output.at(offset + o * step), channels, output.stride.out_channel,
+                              length, length > 1 ? step : 1};
+            kernels<float>().turn(output.store, lines, here, plan.lanes);
+          }
+          std::fill(here + length * plan.lanes, here + count * plan.lanes, 0.0f);
+        });
   }
 
   void transform_output(const Block& b, const Run& run, const WeightWorker& worker) const {
@@ -184,7 +185,7 @@ struct ByWeight {
         pack_line(run, l, offset, std::min(plan.lanes, b.out_channels - c),
                   worker.lines + l * plan.output_line * plan.lanes);
       for (int64_t t = 0; t < run.count; ++t)
-        to_points.apply(worker.lines + t * plan.axis[plan.last].outputs * plan.lanes,
+        to_points.apply(worker.lines + plan.place(run, t, plan.axis[plan.last].outputs),
                         worker.output + c * plan.tiles_per_block + (run.column + t) * plan.lanes,
                         worker.between);
     }

@@ -1,4 +1,4 @@
-// winograd: tiles of outputs from fewer products, along every axis of two to five taps: F(5,2) or
+// winograd: tiles of outputs from fewer products, along every axis of two taps or more: F(5,2) or
 // F(3,2), F(4,3) or F(2,3), F(3,4), F(2,5) (micro/winograd_impl.h).
 //
 //     y = At [sum over ci of (G w G') * (Bt x B)] A,      one term per axis
@@ -12,6 +12,8 @@
 // together a problem of stride 1: the sum over ci is one over (phase, ci). Of 5x5 taps by 2x2, four
 // phases of 3x3, one or two rows of which are zeros: 9 products an output instead of 25. By input
 // they are several problems (core/relabel.h), of 3x3, 3x2, 2x3 and 2x2 taps: 7.3 products.
+// More than five taps of an axis are blocks of three or four, each a phase too: of 7 or 8 taps, 4
+// products an output.
 //
 // Rounding, measured on normal random numbers against the same sum in double. Root mean square, as
 // multiples of gemm's in float32, from 16 channels on: 2.4 to 5.4 for two axes of F(4,3), 1.7 for
@@ -29,8 +31,8 @@
 // 28x28; 10 for three axes of 12; 8 for one axis. F(5,2) on two axes: 12 from 16 channels on, 26 for
 // one; by weight 13. F(3,4): 11, and 18 by weight, but 42 by three axes of 2, refused as those of five
 // taps are. Under a stride there is more to sum over: 16 for 3x3, 12 for 4x4, 9 for 5x5, 6 for 11x11
-// by 4x4; by input, of one output channel, 17; by weight 9. kErrorFactor is above all of them. NaN and
-// infinity reach the whole tile.
+// by 4x4; by input, of one output channel, 17; by weight 9. In blocks of taps, 6 to 16 on one axis or
+// two: 6; by weight 3. kErrorFactor is above all of them. NaN and infinity reach the whole tile.
 #include "algo/winograd/plan.h"
 #include "core/check.h"
 #include "core/relabel.h"
