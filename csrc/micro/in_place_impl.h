@@ -179,9 +179,12 @@ inline __attribute__((always_inline)) void slide_tile_at(const SlidePlanes& m,
   }
 }
 
-// Lines from l on. By value: what is in memory that a store could reach is read again.
+// Lines from l on. Copied one by one, into registers: what a store could reach is read again, and a
+// vector's worth of what was just written number by number waits for it.
 template <typename T, typename Stored, int rows, int lines>
-void slide_band(SlidePlanes m, int64_t l, SlideBand<T, Stored> band) {
+void slide_band(const SlidePlanes& all, int64_t l, const SlideBand<T, Stored>& given) {
+  SlidePlanes m = all;
+  SlideBand<T, Stored> band = given;
   constexpr int met = rows + lines - 1;
   constexpr int64_t lanes = kLanes<T>, whole = kLongTile * lanes;
   const int64_t first = within(m.x_begin - l, met), end = within(m.x_end - l, met);

@@ -157,7 +157,8 @@ struct Places {
 
 // `count` (up to a vector) elements of a line in each lane, as vectors.
 template <typename T, typename Stored>
-inline void turn_to_lanes(const Stored* at, const Sheet& from, int64_t count, Vec<T>* v) {
+inline __attribute__((always_inline)) void turn_to_lanes(const Stored* at, const Sheet& from,
+                                                         int64_t count, Vec<T>* v) {
   constexpr int lanes = kLanes<T>;
   if (from.lanes == lanes && count >= lanes && from.step == 1)
     return load_turned<T>(at, from.lane, v);

@@ -154,9 +154,10 @@ inline Vec<T> join_high(Vec<T> x, Vec<T> y, Lanes<k...>) {
 }
 
 // v[0][0], v[1][0], ..., v[0][1], v[1][1], ... : the lanes of `count` vectors in turn. Vectors of
-// even and of odd number are zipped by themselves first, then with each other.
+// even and of odd number are zipped by themselves first, then with each other. In line, always: else
+// they would go through memory.
 template <typename T, int count, bool quarters = false>
-inline void zip_by_halves(Vec<T>* v) {
+inline __attribute__((always_inline)) void zip_by_halves(Vec<T>* v) {
   if constexpr (count > 1) {
     Vec<T> even[count / 2], odd[count / 2];
 #pragma GCC unroll 8
@@ -175,7 +176,7 @@ inline void zip_by_halves(Vec<T>* v) {
 
 // Of two halves, each is zipped within itself, before or after the halves are sorted.
 template <typename T, int count>
-inline void zip_all(Vec<T>* v) {
+inline __attribute__((always_inline)) void zip_all(Vec<T>* v) {
   constexpr int quarter = kQuarter<T>;
   if constexpr (TORCHCONV_VECTOR_BYTES != 32 || count == 1 || count > 2 * quarter) {
     zip_by_halves<T, count>(v);
@@ -206,7 +207,7 @@ inline void zip_all(Vec<T>* v) {
 // A square of elements, turned: v[k][r] = from[r * row + k]. Halves of vectors are loaded to where
 // they belong, so that nothing need cross them.
 template <typename T, typename Stored>
-inline void load_turned(const Stored* from, int64_t row, Vec<T>* v) {
+inline __attribute__((always_inline)) void load_turned(const Stored* from, int64_t row, Vec<T>* v) {
   constexpr int lanes = kLanes<T>;
 #if TORCHCONV_VECTOR_BYTES == 32
   if constexpr (SameType<T, Stored>::value) {
@@ -240,7 +241,7 @@ inline void unzip(Vec<T> x, Vec<T> y, Vec<T>* even, Vec<T>* odd, Lanes<k...>) {
   *odd = __builtin_shufflevector(x, y, (2 * k + 1)...);
 }
 template <typename T, int count>
-inline void unzip_all(Vec<T>* v) {
+inline __attribute__((always_inline)) void unzip_all(Vec<T>* v) {
   if constexpr (count > 1) {
     Vec<T> even[count / 2], odd[count / 2];
 #pragma GCC unroll 8
