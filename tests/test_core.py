@@ -272,8 +272,16 @@ FAULTS = {
         "stride + piece.tap[a]",
         "stride + 0",
     ),
-    "taps_of_a_block_lost": ("algo/winograd/plan.h", "f / strides * taps", "0"),
-    "tiles_beside_lost": ("algo/winograd/plan.h", "+ k % count) * lanes", ") * lanes"),
+    "taps_of_a_block_lost": (
+        "algo/winograd/plan.cpp",
+        "t.strides = strides_of(x);",
+        "t.strides = phases_of(x);",
+    ),
+    "stretch_misplaced": (
+        "algo/winograd/tiles.cpp",
+        "float* const here = to + k * tiling.lanes;",
+        "float* const here = to;",
+    ),
     "phases_of_one_channel": (
         "algo/winograd/forward.cpp",
         "base + offset + c * stride.in_channel",
