@@ -322,12 +322,13 @@ PROBLEMS = {
     "padding=2x3 output=5x6 flip=1",
     "phases_by_strips": "batch=3 channels=96>80 input=7x9 kernel=5x5 stride=2x2 padding=2x2 "
     "channels_last=1",
-    # Of more taps than a tile has: blocks of three and of four, the last one short; turned, under a
-    # stride, by strips; dilated, so that tiles of all interleaved problems lie side by side, or some
+    # Of more taps than a tile has: blocks of three and of four, the last one short; turned, under
+    # a stride, by strips; dilated: tiles of all interleaved problems lie side by side, or of some
     "blocks_1d": "batch=2 channels=17>20 input=79 kernel=7 padding=6 output=79 bias=1",
     "blocks_6x9": "batch=3 channels=9>18 input=12x13 kernel=6x9 padding=2x4 flip=1",
     "blocks_of_one_channel": "channels=1>3 input=17x18 kernel=7x8 padding=3x3 channels_last=1",
-    "blocks_stride_2": "batch=3 channels=5>9 input=23x12 kernel=11x12 stride=2x2 padding=4x5 bias=1",
+    "blocks_stride_2": "batch=3 channels=5>9 input=23x12 kernel=11x12 stride=2x2 padding=4x5 "
+    "bias=1",
     "blocks_reflect": "batch=2 channels=20>9 input=3x40 kernel=1x10 padding=0x6 "
     "padding_mode=reflect",
     "blocks_by_strips": "batch=2 channels=96>80 input=3x14 kernel=3x6 padding=1x3 flip=1",
